@@ -1,0 +1,17 @@
+"""A data centre on one machine: the demo of Berth and the test bed of its code. Imports nothing of the rest of Berth."""
+
+from .info import GatewayInfo, LabInfo, NodeInfo, StorageInfo
+from .lab import Lab, LabStatus, MachineStatus
+from .process import CommandFailed, LabError
+
+__all__ = [
+    "CommandFailed",
+    "GatewayInfo",
+    "Lab",
+    "LabError",
+    "LabInfo",
+    "LabStatus",
+    "MachineStatus",
+    "NodeInfo",
+    "StorageInfo",
+]

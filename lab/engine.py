@@ -1,0 +1,96 @@
+"""Docker Engine of a node: its configuration and the firewall that keeps containers away from the machines."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from . import certificates
+from .machine import Machine
+from .machines import ENGINE_PORT, REGISTRY, REGISTRY_PORT, MachineSpec, Plan
+from .process import run
+from .state import Store, write_file
+
+SOCKET = "/run/docker.sock"
+
+
+def make_certificates(store: Store, plan: Plan, nodes: tuple[MachineSpec, ...]) -> None:
+    """The authority, the portal's client certificate and one server certificate for each node's present address."""
+    authority = store.secrets / "authority"
+    certificates.make_authority(authority)
+    if not (store.portal / "tls/ca.pem").exists():
+        certificates.issue(authority, store.portal / "tls", name="portal", purpose="clientAuth")
+    for spec in nodes:
+        directory = store.secrets / f"tls-{plan.private(spec)}"
+        if not (directory / "ca.pem").exists():
+            certificates.issue(
+                authority, directory, name=spec.name, purpose="serverAuth", address=plan.private(spec)
+            )
+
+
+def write_config(etc: Path, spec: MachineSpec, store: Store, plan: Plan) -> None:
+    """Put into a node's own /etc what its engine needs."""
+    tls = etc / "docker/tls"
+    tls.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in ("ca.pem", "cert.pem", "key.pem"):
+        shutil.copy(store.secrets / f"tls-{plan.private(spec)}" / name, tls / name)
+    config = {
+        "hosts": [f"unix://{SOCKET}", f"tcp://{plan.private(spec)}:{ENGINE_PORT}"],
+        "tlsverify": True,
+        "tlscacert": "/etc/docker/tls/ca.pem",
+        "tlscert": "/etc/docker/tls/cert.pem",
+        "tlskey": "/etc/docker/tls/key.pem",
+        "data-root": "/var/lib/docker",
+        "storage-driver": "overlay2",
+        "exec-opts": ["native.cgroupdriver=cgroupfs"],
+        "cgroup-parent": f"/{plan.cgroup(spec)}",
+        "userland-proxy": False,
+        "live-restore": False,
+        "iptables": True,
+        "ip6tables": False,
+        "insecure-registries": [f"{plan.private(REGISTRY)}:{REGISTRY_PORT}"],
+        "default-address-pools": [{"base": "10.210.0.0/16", "size": 28}],
+        "log-driver": "json-file",
+        "log-opts": {"max-size": "10m", "max-file": "2"},
+        "max-concurrent-downloads": 4,
+        "shutdown-timeout": 5,
+    }
+    write_file(etc / "docker/daemon.json", json.dumps(config, indent=2) + "\n")
+
+
+def raise_firewall(machine: Machine, plan: Plan) -> None:
+    """Keep containers from reaching the private network and the node itself; applying it twice changes nothing.
+
+    Must run before the engine starts, which keeps a DOCKER-USER chain that it finds.
+    """
+    private = str(plan.subnet("private"))
+    new = ["-m", "conntrack", "--ctstate", "NEW", "--ctdir", "ORIGINAL"]
+    rules = [
+        # Container to private network: forwarded.
+        ("DOCKER-USER", [*new, "-d", private, "-j", "DROP"]),
+        # Container to its own node: not forwarded. What does not come through the node's own card comes from a container.
+        ("BERTH-INPUT", ["-i", "eth0", "-j", "RETURN"]),
+        ("BERTH-INPUT", ["-i", "lo", "-j", "RETURN"]),
+        ("BERTH-INPUT", [*new, "-j", "DROP"]),
+    ]
+    lines = ["*filter", ":DOCKER-USER - [0:0]", ":BERTH-INPUT - [0:0]"]
+    lines += [" ".join(["-A", chain, *rule]) for chain, rule in rules]
+    lines += ["-A DOCKER-USER -j RETURN", "COMMIT", ""]
+    machine.run(["iptables-restore", "--noflush", "-w", "5"], input="\n".join(lines))
+    jump = ["INPUT", "-j", "BERTH-INPUT"]
+    if machine.run(["iptables", "-w", "5", "-C", *jump], check=False).returncode != 0:
+        machine.run(["iptables", "-w", "5", "-I", *jump])
+
+
+def clean_before_start(machine: Machine) -> None:
+    """Remove the pid file of an engine that was killed: the engine refuses to start if that pid lives as something else."""
+    machine.run(["rm", "-f", "/run/docker.pid"])
+
+
+def check_storage(directory: Path) -> str | None:
+    """A sentence why the engine's overlay2 cannot live in this directory, or None."""
+    kind = run(["stat", "-f", "-c", "%T", str(directory)]).stdout.strip()
+    if kind in {"overlayfs", "nfs", "fuseblk", "fuse"}:
+        return f"{directory} is on {kind}, where Docker's overlay2 cannot work: give --state-dir on ext4 or xfs"
+    return None
