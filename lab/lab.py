@@ -84,6 +84,8 @@ class Lab:
                 images.ensure(cache_dir(), echo)
             with _step(echo, "addresses, keys, certificates"):
                 self._take_slot()
+            if state.upstream is None:
+                images.publish(cache_dir(), self.machine("upstream").root / "data/registry")
             with _step(echo, "machines"):
                 self._start_machines(echo)
             self._publish(account)
@@ -275,8 +277,6 @@ class Lab:
             registry.write_config(etc, spec, plan)
         if spec is STORAGE:
             ssh.prepare_storage(machine.root / "data/chroot")
-        if spec is UPSTREAM:
-            images.publish(cache_dir(), machine.root / "data/registry")
 
     def _switch_off(self, machine: Machine) -> None:
         """Kill it and remove what it leaves outside of its namespaces. Success when it is off already."""

@@ -45,7 +45,11 @@ class Control:
             if self.states().get(name) in {"STOPPED", "EXITED", "FATAL", "UNKNOWN"}:
                 self._call("startProcess", name, False)
         wait_until(lambda: self._settled(wanted), seconds=_CALL_SECONDS, interval=0.1)
-        failed = [f"{name} is {state}" for name, state in self.states().items() if name in wanted and state != _RUNNING]
+        failed = [
+            f"{name} is {state}"
+            for name, state in self.states().items()
+            if name in wanted and state != _RUNNING
+        ]
         if failed:
             raise StackError(", ".join(failed))
 

@@ -23,7 +23,9 @@ def bindir(layout: Layout, home: Path = _POSTGRES_HOME) -> Path:
     except FileNotFoundError:
         return installed[max(installed)]
     if version not in installed:
-        raise StackError(f"{layout.postgres_data} was made by PostgreSQL {version}, which is not installed any more")
+        raise StackError(
+            f"{layout.postgres_data} was made by PostgreSQL {version}, which is not installed any more"
+        )
     return installed[version]
 
 
@@ -36,7 +38,13 @@ def make_cluster(tree: Tree) -> None:
     if half.is_dir():
         shutil.rmtree(half)
     # Whoever may open the socket is trusted: its directory can be entered by the account (and root) alone.
-    options = ["--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", f"--username={ACCOUNT}", "--data-checksums"]
+    options = [
+        "--auth=trust",
+        "--encoding=UTF8",
+        "--locale=C.UTF-8",
+        f"--username={ACCOUNT}",
+        "--data-checksums",
+    ]
     tree.run([str(bindir(layout) / "initdb"), *options, "--pgdata", str(layout.inside(half))], timeout=120)
     half.rename(layout.postgres_data)
 
@@ -63,7 +71,7 @@ def _wait_for_postgres(tree: Tree) -> None:
     at = ["--host", str(layout.postgres_sockets), "--username", ACCOUNT]
 
     def ready() -> bool:
-        asked = tree.run([str(programs / "pg_isready"), "--quiet", *at], check=False, timeout=20)
+        asked = tree.run([str(programs / "pg_isready"), "--quiet", "--dbname=postgres", *at], check=False, timeout=20)
         return asked.returncode == 0
 
     if not wait_until(ready, seconds=_READY_SECONDS, interval=0.1):
@@ -72,4 +80,3 @@ def _wait_for_postgres(tree: Tree) -> None:
     found = tree.run([str(programs / "psql"), *at, "--dbname=postgres", "-Atc", query])
     if found.stdout.strip() != "1":
         tree.run([str(programs / "createdb"), *at, ACCOUNT])
-

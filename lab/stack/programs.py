@@ -68,7 +68,18 @@ def portal(layout: Layout, *, port: int) -> list[Program]:
     """Web server, worker and timetable. One beat only: two would mean everything twice."""
     python = str(layout.python)
     web = (
-        *(python, "-m", "gunicorn", "portal.wsgi", "--worker-class", "gthread", "--workers", "1", "--threads", "8"),
+        *(
+            python,
+            "-m",
+            "gunicorn",
+            "portal.wsgi",
+            "--worker-class",
+            "gthread",
+            "--workers",
+            "1",
+            "--threads",
+            "8",
+        ),
         *("--bind", f"127.0.0.1:{port}", "--keep-alive", "65", "--graceful-timeout", "10", "--timeout", "60"),
         *("--worker-tmp-dir", str(layout.scratch), "--no-control-socket", "--log-level", "info"),
     )
@@ -109,7 +120,10 @@ def supervisord_conf(layout: Layout, programs: Sequence[Program], *, prefix: Seq
             "logfile_backups": "1",
             "umask": "022",
         },
-        {"": "rpcinterface:supervisor", "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"},
+        {
+            "": "rpcinterface:supervisor",
+            "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface",
+        },
         {"": "supervisorctl", "serverurl": f"unix://{layout.control}"},
         *(_program_section(program, log=log, prefix=prefix) for program in programs),
     ]

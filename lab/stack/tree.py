@@ -76,35 +76,47 @@ class Tree:
             "MALLOC_ARENA_MAX": "2",  # threads would otherwise hold a heap each
         }
 
-    def enter(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> list[str]:
-        """The command line that runs `argv` inside the tree, as the account, in the checkout."""
-        variables = [f"{key}={value}" for key, value in {**self.environment(), **(env or {})}.items()]
-        clean = ["env", "--ignore-environment", f"--chdir={self.layout.app}", *variables]
+    def enter(self, argv: Sequence[str]) -> list[str]:
+        """The command line that runs `argv` inside the tree, as the account, in the checkout.
+
+        To be run with `environment()` and nothing else: the caller's variables are root's.
+        """
+        there = ["env", f"--chdir={self.layout.app}"]
         if not self.layout.as_root:
-            return [*clean, *argv]
+            return [*there, *argv]
         first = self.first
         if first is None:
             raise StackError(f"the stack {self.layout.name} is not running")
         namespaces = f"/proc/{first.pid}/ns"
         inside = ["nsenter", f"--mount={namespaces}/mnt", f"--pid={namespaces}/pid_for_children", "--"]
-        return [*inside, *clean, *self.prefix(), *argv]
+        return [*inside, *there, *self.prefix(), *argv]
 
-    def run(self, argv: Sequence[str], *, timeout: float = 60, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        timeout: float = 60,
+        check: bool = True,
+    ) -> subprocess.CompletedProcess[str]:
         """Run inside the tree to the end; raises CommandFailed like lab.process.run."""
-        return run(self.enter(argv), timeout=timeout, check=check)
+        return run(self.enter(argv), timeout=timeout, check=check, env={**self.environment(), **(env or {})})
 
-    def start(self, config: str, *, lock: int) -> None:
+    def start(self, config: str) -> None:
         """Start supervisord with this configuration; it starts no program by itself.
 
-        `lock` is the descriptor that keeps others out: the new process holds it until it has written down who
-        it is, so that killing us in between cannot leave a tree that nobody knows of.
+        Called with the stack's lock held. The new process inherits the lock until it has written down who it is,
+        so that killing us in between cannot leave a tree that nobody knows of.
         """
         write_file(self.layout.config, config, mode=0o600)
         with open(self.layout.log / "machine.log", "ab") as log:
             pid = os.fork()
             if pid == 0:
-                self._become_tree(log.fileno(), lock)
-        if not wait_until(lambda: self.control.answers() or _ended(pid), seconds=_START_SECONDS) or self.first is None:
+                self._become_tree(log.fileno())
+        if (
+            not wait_until(lambda: self.control.answers() or _ended(pid), seconds=_START_SECONDS)
+            or self.first is None
+        ):
             self.kill()
             raise StackError(f"the stack's first process did not start: see {self.layout.log}/machine.log")
 
@@ -137,7 +149,7 @@ class Tree:
             return {}
         return raw if isinstance(raw, dict) and {"pid", "started"} <= raw.keys() else {}
 
-    def _become_tree(self, log: int, lock: int) -> None:
+    def _become_tree(self, log: int) -> None:
         """In the child: write down who we are, then turn into the first process. Never returns."""
         try:
             os.setsid()
@@ -151,7 +163,6 @@ class Tree:
             assert me is not None
             note = {"pid": str(me.pid), "started": str(me.started), "repo": str(self.layout.repo)}
             write_file(self.layout.record, json.dumps(note) + "\n")
-            os.set_inheritable(lock, False)
             argv = self._first_argv()
             os.execvpe(argv[0], argv, self.environment())
         except BaseException as problem:  # noqa: BLE001 - this child must never run the parent's code
@@ -166,8 +177,18 @@ class Tree:
             return supervisord
         bind = shlex.join(["mount", "--bind", str(self.layout.repo), str(self.layout.app)])
         # What supervisord prints is in its own log as well; errors of the shell and of mount stay in ours.
-        inside = f"{bind} && cd {shlex.quote(str(self.layout.app))} && exec {shlex.join(supervisord)} >/dev/null"
-        namespaces = ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        inside = (
+            f"{bind} && cd {shlex.quote(str(self.layout.app))} && exec {shlex.join(supervisord)} >/dev/null"
+        )
+        namespaces = [
+            "--mount",
+            "--propagation",
+            "private",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+        ]
         return ["unshare", *namespaces, "/bin/sh", "-c", inside]
 
 
@@ -191,7 +212,14 @@ def make_directories(layout: Layout) -> None:
     layout.var.mkdir(exist_ok=True)
     layout.log.mkdir(exist_ok=True)
     mail, static = layout.var / "mail", layout.repo / "var" / "static"
-    for place in (layout.var, layout.postgres_sockets, layout.redis_socket.parent, layout.scratch, mail, static):
+    for place in (
+        layout.var,
+        layout.postgres_sockets,
+        layout.redis_socket.parent,
+        layout.scratch,
+        mail,
+        static,
+    ):
         place.mkdir(exist_ok=True)
         place.chmod(0o755 if place == static else 0o700)
         own(place, layout)
