@@ -141,12 +141,16 @@ class Machine:
             f' echo "$pid $start" >/run/lab/{name}.pid; exec "$@"'
         )
         command = self.enter(["setsid", "--fork", "/bin/sh", "-c", note, name, *argv])
+        noted = Path(f"/proc/{self.pid}/root/run/lab/{name}.pid")
+        noted.unlink(missing_ok=True)
         with open(self.store.log(self.name, name), "ab") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_ENVIRONMENT, start_new_session=True
             )
         if process.wait(timeout=10) != 0:
             raise CommandFailed(command, process.returncode, f"see {self.store.log(self.name, name)}")
+        if not wait_until(lambda: noted.exists() and noted.read_text().endswith("\n"), seconds=10, interval=0.005):
+            raise LabError(f"{name} on {self.name} was started and is not there")
 
     def daemon_pid(self, name: str) -> int | None:
         """The daemon's pid as the machine counts; None when it is not running."""
