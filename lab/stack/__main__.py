@@ -1,11 +1,12 @@
 """`python -m lab.stack`: the portal's processes on this machine."""
 
 import argparse
+import dataclasses
 import json
 import sys
 
 from lab.process import LabError
-from lab.stack.stack import Stack, Wanted
+from lab.stack.stack import Stack, Status, Wanted
 from lab.stack.tree import ensure_account
 
 
@@ -17,6 +18,9 @@ def main() -> int:
     except LabError as problem:
         print(f"stack: {problem}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stack: interrupted; the same command again goes on from here", file=sys.stderr)
+        return 130
 
 
 def _do(arguments: argparse.Namespace) -> int:
@@ -31,8 +35,10 @@ def _do(arguments: argparse.Namespace) -> int:
         stack.down(purge=arguments.purge)
     elif arguments.command == "status":
         status = stack.status()
-        print(json.dumps(status, indent=2) if arguments.json else _sentence(status))
-        return 0 if status["running"] else 1
+        print(json.dumps(dataclasses.asdict(status), indent=2) if arguments.json else _sentence(status))
+        return 0 if status.running else 1
+    elif arguments.command == "greet":
+        print(stack.greeting())
     elif arguments.command == "env":
         print(stack.layout.env_file)
     elif arguments.command == "run":
@@ -40,13 +46,11 @@ def _do(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _sentence(status: dict[str, object]) -> str:
-    if not status["running"]:
-        return f"{status['name']} is down"
-    programs = status["programs"]
-    assert isinstance(programs, dict)
-    lines = [f"{status['name']} runs at {status['url']} from {status['repo']}"]
-    return "\n".join(lines + [f"  {name:<9}{state}" for name, state in programs.items()])
+def _sentence(status: Status) -> str:
+    if not status.running:
+        return f"{status.name} is down"
+    lines = [f"{status.name} runs at {status.url} from {status.repo}"]
+    return "\n".join(lines + [f"  {name:<9}{state}" for name, state in status.programs.items()])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,13 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     down = commands.add_parser("down", help="stop everything of a stack; its data stays")
     down.add_argument("name")
     down.add_argument("--purge", action="store_true", help="remove its data too (logs stay)")
-    for command, meaning in (
-        ("status", "say whether it runs"),
-        ("env", "print where its environment file is"),
-    ):
-        sub = commands.add_parser(command, help=meaning)
-        sub.add_argument("name")
-        sub.add_argument("--json", action="store_true", help="for programs")
+    status = commands.add_parser("status", help="say whether it runs; exit code 1 when it does not")
+    status.add_argument("name")
+    status.add_argument("--json", action="store_true", help="for programs")
+    commands.add_parser("env", help="print where its environment file is").add_argument("name")
+    commands.add_parser("greet", help="print address, admin and how to stop").add_argument("name")
     run = commands.add_parser("run", help="run a program inside: run NAME -- ARGV…")
     run.add_argument("name")
     run.add_argument("argv", nargs=argparse.REMAINDER)

@@ -23,7 +23,7 @@ class Control:
     def answers(self) -> bool:
         """Whether supervisord is there and has read its configuration."""
         try:
-            return self._call("getState")["statename"] == _RUNNING
+            return bool(self._call("getState")["statename"] == _RUNNING)
         except (OSError, http.client.HTTPException, StackError):
             return False
 
@@ -45,11 +45,8 @@ class Control:
             if self.states().get(name) in {"STOPPED", "EXITED", "FATAL", "UNKNOWN"}:
                 self._call("startProcess", name, False)
         wait_until(lambda: self._settled(wanted), seconds=_CALL_SECONDS, interval=0.1)
-        failed = [
-            f"{name} is {state}"
-            for name, state in self.states().items()
-            if name in wanted and state != _RUNNING
-        ]
+        states = self.states()
+        failed = [f"{name} is {states.get(name)}" for name in wanted if states.get(name) != _RUNNING]
         if failed:
             raise StackError(", ".join(failed))
 

@@ -55,8 +55,8 @@ def start(tree: Tree, names: list[str], *, fresh: bool) -> None:
     if "postgres" in names:
         make_cluster(tree)
         if fresh and layout.as_root:
-            # Nothing of an earlier tree can be alive, but in a new PID namespace the pid in PostgreSQL's lock file
-            # may by now be somebody else's, and it would refuse to start.
+            # Nothing of an earlier tree can be alive, but in a new PID namespace the pid in PostgreSQL's lock
+            # file may by now be somebody else's, and it would refuse to start.
             (layout.postgres_data / "postmaster.pid").unlink(missing_ok=True)
     tree.control.start(names)
     if "postgres" in names:
@@ -71,7 +71,9 @@ def _wait_for_postgres(tree: Tree) -> None:
     at = ["--host", str(layout.postgres_sockets), "--username", ACCOUNT]
 
     def ready() -> bool:
-        asked = tree.run([str(programs / "pg_isready"), "--quiet", "--dbname=postgres", *at], check=False, timeout=20)
+        asked = tree.run(
+            [str(programs / "pg_isready"), "--quiet", "--dbname=postgres", *at], check=False, timeout=20
+        )
         return asked.returncode == 0
 
     if not wait_until(ready, seconds=_READY_SECONDS, interval=0.1):

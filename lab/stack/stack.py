@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,10 +23,16 @@ from lab.stack.layout import DEFAULT_PORTS, Layout
 from lab.stack.tree import Tree, ensure_account, make_directories, own, remove_run
 from lab.state import write_file
 
+Completed = subprocess.CompletedProcess[str]
+
 _LOCK_SECONDS = 300
 _READY_SECONDS = 90
 _PREPARE_SECONDS = 600  # the first mirroring of images into the lab's registry is the longest part
 _KEPT = {"log", "lock"}  # what remains of a stack whose data is removed
+_PASSED_ON = (
+    "BERTH_ADMIN_PASSWORD",
+    "DOCKER_HOST",
+)  # to the commands that prepare the portal, and to no file
 _CARELESS = "test"  # the one stack whose data may be lost in a crash
 
 
@@ -37,6 +43,18 @@ class Wanted:
     lab: str | None
     port: int | None = None
     only_databases: bool = False
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a stack is at this moment."""
+
+    name: str
+    running: bool = False
+    url: str | None = None
+    repo: str | None = None
+    first_pid: int | None = None
+    programs: dict[str, str] = field(default_factory=dict)
 
 
 class Stack:
@@ -81,7 +99,7 @@ class Stack:
                 self._serve(environment.render(env))
 
     def down(self, *, purge: bool = False) -> None:
-        """Stop everything and leave no process, mount or socket. `purge` removes its data too, but not its logs."""
+        """Stop everything and leave no process, mount or socket. `purge` removes its data, but no logs."""
         if not self.layout.run.exists() and not self.layout.var.exists():
             return
         with self._locked():
@@ -94,28 +112,40 @@ class Stack:
                         shutil.rmtree(path) if path.is_dir() else path.unlink()
         _say(f"{self.layout.name} is down" + (", its data removed" if purge else ""))
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Status:
         """Whether it runs, where, and the state of each program."""
         first = self.tree.first
-        running = first is not None
-        return {
-            "name": self.layout.name,
-            "running": running,
-            "url": self.base_url if running else None,
-            "repo": str(self.tree.owner) if running else None,
-            "first_pid": first.pid if first else None,
-            "programs": self.tree.control.states() if running else {},
-        }
+        if first is None:
+            return Status(self.layout.name)
+        return Status(
+            self.layout.name,
+            running=True,
+            url=self.base_url,
+            repo=str(self.tree.owner),
+            first_pid=first.pid,
+            programs=self.tree.control.states(),
+        )
 
-    def run(
-        self, argv: Sequence[str], *, timeout: float = 60, check: bool = True
-    ) -> subprocess.CompletedProcess[str]:
-        """Run inside, as the portal's account and with its environment. Raises CommandFailed as lab.process.run."""
+    def greeting(self) -> str:
+        """Where to go and who to be. The admin's generated password is in it the first time only."""
+        kept, greeted = self.layout.admin_password, self.layout.var / "greeted"
+        if greeted.exists():
+            password = f"password as before (kept in {kept.relative_to(self.layout.repo)})"
+        elif "BERTH_ADMIN_PASSWORD" in os.environ or not kept.exists():
+            password = "password as you set it"  # noqa: S105 - no password
+        else:
+            password = f"password {kept.read_text().strip()} (kept in {kept.relative_to(self.layout.repo)})"
+        greeted.touch()
+        return f"""
+Berth is ready: {self.base_url}
+  log in as admin, {password}
+  stop with script/server --stop"""
+
+    def run(self, argv: Sequence[str], *, timeout: float = 60, check: bool = True) -> Completed:
+        """Run inside, as the portal's account and with its environment. Raises CommandFailed when it fails."""
         return self.tree.run(argv, env=self.env, timeout=timeout, check=check)
 
-    def manage(
-        self, *arguments: str, timeout: float = 60, check: bool = True
-    ) -> subprocess.CompletedProcess[str]:
+    def manage(self, *arguments: str, timeout: float = 60, check: bool = True) -> Completed:
         """Run one of manage.py's commands inside."""
         return self.run([str(self.layout.python), "manage.py", *arguments], timeout=timeout, check=check)
 
@@ -123,7 +153,7 @@ class Stack:
         """Become `argv` inside; does not return."""
         command = self.tree.enter(argv)
         terminal = {"TERM": os.environ.get("TERM", "dumb")}
-        os.execvpe(command[0], command, {**self.tree.environment(), **self.env, **terminal})
+        os.execvpe(command[0], command, {**self.tree.environment(), **self.env, **terminal})  # noqa: S606
 
     def log_tail(self, program: str, lines: int = 15) -> str:
         """The last lines of a program's log."""
@@ -142,7 +172,7 @@ class Stack:
         return lab
 
     def _port(self, wanted: Wanted) -> int:
-        """The port to serve on: the wanted one, the one it serves on now, the default, or for tests a free one."""
+        """The port to serve on: the wanted one, the one it has now, the default, or for tests a free one."""
         current = urlsplit(self.base_url).port if self.base_url else None
         serves = self.tree.control.states().get("web") == "RUNNING" if self.tree.first else False
         default = DEFAULT_PORTS.get(self.layout.name, 8300)
@@ -151,7 +181,7 @@ class Stack:
             return port
         if wanted.port or self.layout.name == "demo":
             raise StackError(
-                f"port {port} is in use by another program: stop it, or choose one with --port N"
+                f"port {port} is in use by another program: stop that or choose one with --port N"
             )
         return next(other for other in range(default + 1, default + 99) if _is_free(other))
 
@@ -198,9 +228,7 @@ class Stack:
         stamp, state = changes.static_stamp(self.layout), changes.digest(changes.assets(self.layout.repo))
         if not stamp.is_(state):
             todo.insert(0, ["collectstatic", "--noinput", "--verbosity=0"])
-        passed_on = {
-            key: os.environ[key] for key in ("BERTH_ADMIN_PASSWORD", "DOCKER_HOST") if key in os.environ
-        }
+        passed_on = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
         argv = [str(self.layout.python), "-m", "lab.stack.commands", json.dumps(todo)]
         _say(", ".join(command for command, *_ in todo))
         done = self.tree.run(argv, env={**self.env, **passed_on}, timeout=_PREPARE_SECONDS, check=False)

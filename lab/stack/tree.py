@@ -1,7 +1,7 @@
 """The process tree of a stack: one first process whose end is the end of everything below it.
 
-As root it is `unshare`, holding a PID and a mount namespace: when it dies, however it dies, the kernel ends all
-that runs inside, so there is never an orphan. Without root each program asks the kernel to be killed with
+As root it is `unshare`, holding a PID and a mount namespace: when it dies, however it dies, the kernel ends
+all that runs inside, so there is never an orphan. Without root each program asks the kernel to be killed with
 supervisord instead. Either way the tree is recognised by pid and start time, never by pid alone.
 """
 
@@ -105,18 +105,16 @@ class Tree:
     def start(self, config: str) -> None:
         """Start supervisord with this configuration; it starts no program by itself.
 
-        Called with the stack's lock held. The new process inherits the lock until it has written down who it is,
-        so that killing us in between cannot leave a tree that nobody knows of.
+        Called with the stack's lock held. The new process inherits the lock until it has written down who it
+        is, so that killing us in between cannot leave a tree that nobody knows of.
         """
         write_file(self.layout.config, config, mode=0o600)
         with open(self.layout.log / "machine.log", "ab") as log:
             pid = os.fork()
             if pid == 0:
                 self._become_tree(log.fileno())
-        if (
-            not wait_until(lambda: self.control.answers() or _ended(pid), seconds=_START_SECONDS)
-            or self.first is None
-        ):
+        wait_until(lambda: self.control.answers() or _ended(pid), seconds=_START_SECONDS)
+        if self.first is None or not self.control.answers():
             self.kill()
             raise StackError(f"the stack's first process did not start: see {self.layout.log}/machine.log")
 
@@ -160,11 +158,13 @@ class Tree:
             os.umask(0o022)
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             me = ProcessId.of(os.getpid())
-            assert me is not None
+            if me is None:
+                raise StackError("/proc is not mounted")
             note = {"pid": str(me.pid), "started": str(me.started), "repo": str(self.layout.repo)}
             write_file(self.layout.record, json.dumps(note) + "\n")
             argv = self._first_argv()
-            os.execvpe(argv[0], argv, self.environment())
+            os.closerange(3, 1024)  # nothing of the caller's, above all no lock, may live as long as the tree
+            os.execvpe(argv[0], argv, self.environment())  # noqa: S606
         except BaseException as problem:  # noqa: BLE001 - this child must never run the parent's code
             os.write(2, f"cannot start: {problem!r}\n".encode())
         finally:
@@ -177,9 +177,8 @@ class Tree:
             return supervisord
         bind = shlex.join(["mount", "--bind", str(self.layout.repo), str(self.layout.app)])
         # What supervisord prints is in its own log as well; errors of the shell and of mount stay in ours.
-        inside = (
-            f"{bind} && cd {shlex.quote(str(self.layout.app))} && exec {shlex.join(supervisord)} >/dev/null"
-        )
+        there = shlex.join(["cd", str(self.layout.app)])
+        inside = f"{bind} && {there} && exec {shlex.join(supervisord)} >/dev/null"
         namespaces = [
             "--mount",
             "--propagation",
