@@ -142,7 +142,7 @@ Berth is ready: {self.base_url}
   stop with script/server --stop"""
 
     def run(self, argv: Sequence[str], *, timeout: float = 60, check: bool = True) -> Completed:
-        """Run inside, as the portal's account and with its environment. Raises CommandFailed when it fails."""
+        """Run inside, as the portal's account and with its environment. Raises CommandFailed on failure."""
         return self.tree.run(argv, env=self.env, timeout=timeout, check=check)
 
     def manage(self, *arguments: str, timeout: float = 60, check: bool = True) -> Completed:
