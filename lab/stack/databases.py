@@ -23,9 +23,7 @@ def bindir(layout: Layout, home: Path = _POSTGRES_HOME) -> Path:
     except FileNotFoundError:
         return installed[max(installed)]
     if version not in installed:
-        raise StackError(
-            f"{layout.postgres_data} was made by PostgreSQL {version}, which is not installed any more"
-        )
+        raise StackError(f"{layout.postgres_data} was made by PostgreSQL {version}, which is not installed any more")
     return installed[version]
 
 
@@ -71,9 +69,7 @@ def _wait_for_postgres(tree: Tree) -> None:
     at = ["--host", str(layout.postgres_sockets), "--username", ACCOUNT]
 
     def ready() -> bool:
-        asked = tree.run(
-            [str(programs / "pg_isready"), "--quiet", "--dbname=postgres", *at], check=False, timeout=20
-        )
+        asked = tree.run([str(programs / "pg_isready"), "--quiet", "--dbname=postgres", *at], check=False, timeout=20)
         return asked.returncode == 0
 
     if not wait_until(ready, seconds=_READY_SECONDS, interval=0.1):

@@ -88,9 +88,7 @@ def load_lab(layout: Layout, name: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError as problem:
-        raise StackError(
-            f"{layout.lab_file(name)} cannot be read ({problem}): bring the lab up again"
-        ) from problem
+        raise StackError(f"{layout.lab_file(name)} cannot be read ({problem}): bring the lab up again") from problem
     if not isinstance(described, dict):
         raise StackError(f"{layout.lab_file(name)} does not describe a lab: bring the lab up again")
     return described

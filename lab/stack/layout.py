@@ -29,14 +29,10 @@ class Layout:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,14}", self.name):
-            raise StackError(
-                f"{self.name!r} is no name for a stack: up to 15 of a-z, 0-9 and -, a letter first"
-            )
+            raise StackError(f"{self.name!r} is no name for a stack: up to 15 of a-z, 0-9 and -, a letter first")
         longest = len(str(self.postgres_sockets / ".s.PGSQL.5432.lock"))
         if longest > LONGEST_SOCKET_PATH:
-            raise StackError(
-                f"the path {self.repo} is too long for Unix sockets: use a shorter one, or run as root"
-            )
+            raise StackError(f"the path {self.repo} is too long for Unix sockets: use a shorter one, or run as root")
 
     @property
     def var(self) -> Path:

@@ -26,7 +26,7 @@ from lab.state import write_file
 Completed = subprocess.CompletedProcess[str]
 
 _LOCK_SECONDS = 300
-_READY_SECONDS = 90
+_READY_SECONDS = 45
 _PREPARE_SECONDS = 600  # the first mirroring of images into the lab's registry is the longest part
 _KEPT = {"log", "lock"}  # what remains of a stack whose data is removed
 _PASSED_ON = (
@@ -173,16 +173,15 @@ Berth is ready: {self.base_url}
 
     def _port(self, wanted: Wanted) -> int:
         """The port to serve on: the wanted one, the one it has now, the default, or for tests a free one."""
-        current = urlsplit(self.base_url).port if self.base_url else None
-        serves = self.tree.control.states().get("web") == "RUNNING" if self.tree.first else False
+        runs = self.tree.first is not None
+        current = urlsplit(self.base_url).port if runs and self.base_url else None
         default = DEFAULT_PORTS.get(self.layout.name, 8300)
-        port = wanted.port or (current if serves and current else default)
-        if (serves and port == current) or wanted.only_databases or _is_free(port):
+        port = wanted.port or current or default
+        serves = runs and self.tree.control.states().get("web") == "RUNNING"
+        if (serves and port == current) or _is_free(port):
             return port
         if wanted.port or self.layout.name == "demo":
-            raise StackError(
-                f"port {port} is in use by another program: stop that or choose one with --port N"
-            )
+            raise StackError(f"port {port} is in use by another program: stop that or choose one with --port N")
         return next(other for other in range(default + 1, default + 99) if _is_free(other))
 
     def _check_readable(self) -> None:
@@ -242,17 +241,13 @@ Berth is ready: {self.base_url}
     def _serve(self, env: str) -> None:
         """Have web, worker and beat run today's code with today's environment, and wait until they answer."""
         stamp = changes.running_stamp(self.layout)
-        state = changes.digest(
-            changes.code(self.layout.repo), env, changes.static_stamp(self.layout).path.read_text()
-        )
+        state = changes.digest(changes.code(self.layout.repo), env, changes.static_stamp(self.layout).path.read_text())
         if not stamp.is_(state):
             self.tree.control.stop(reversed(programs.PORTAL))
         started = time.monotonic()
         try:
             self.tree.control.start(programs.PORTAL)
-            problem = (
-                "" if wait_until(self.ready, seconds=_READY_SECONDS, interval=0.2) else "it is not ready"
-            )
+            problem = "" if wait_until(self.ready, seconds=_READY_SECONDS, interval=0.2) else "it is not ready"
         except StackError as error:
             problem = str(error)
         if problem:
