@@ -1,0 +1,1 @@
+"""Who: users, workspaces, memberships, quotas, tokens, audit log."""

@@ -1,0 +1,28 @@
+"""Shows times in the reader's zone."""
+
+import zoneinfo
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from accounts.models import User
+
+COOKIE = "berth_zone"  # written by static/berth/berth.js from what the browser says
+
+
+class TimeZoneMiddleware:
+    """The user's own choice first, then the browser's zone, then UTC."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        chosen = request.user.time_zone if isinstance(request.user, User) else ""
+        name = chosen or unquote(request.COOKIES.get(COOKIE, ""))[:64]
+        if name and name in zoneinfo.available_timezones():
+            timezone.activate(zoneinfo.ZoneInfo(name))
+        else:
+            timezone.deactivate()
+        return self.get_response(request)

@@ -1,0 +1,136 @@
+"""What operators can do to the machines: each one transaction with its audit row, network calls before it."""
+
+from decimal import Decimal
+from typing import TypeVar
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from compute import audit, drivers
+from compute.engine import EngineRefused, NoAnswer
+from compute.models import Gateway, Node, StorageServer
+from compute.shell import CommandFailed
+
+Machine = TypeVar("Machine", Gateway, StorageServer, Node)
+RAM_RESERVE = Decimal("0.10")  # of a node's RAM, kept for its own system when nothing else is said
+RAM_RESERVE_LEAST_MIB = 512
+
+
+class CannotAdd(Exception):
+    """The machine could not be taken in; the message says why."""
+
+
+class InUse(Exception):
+    """Something still needs the machine."""
+
+
+def add_gateway(*, gateway: Gateway, by: object) -> tuple[Gateway, bool]:
+    """Take a gateway in, or bring the one of this name up to date; whether it was new."""
+    return _save_by_name(Gateway, gateway, "gateway", by)
+
+
+def add_storage(*, server: StorageServer, by: object) -> tuple[StorageServer, bool]:
+    """Take a storage server in, or bring the one of this name up to date; whether it was new."""
+    try:
+        drivers.storage(server).sftp([f"ls -1 {server.path}"])
+    except (NoAnswer, CommandFailed) as problem:
+        raise CannotAdd(f"The storage server {server.name} cannot be used: {problem}") from problem
+    return _save_by_name(StorageServer, server, "storage", by)
+
+
+def add_node(*, node: Node, by: object) -> tuple[Node, bool]:
+    """Take a node in, or bring the one of this name up to date; whether it was new.
+
+    RAM and cores are read from the engine; `node.ram_mib` or `node.cores` of 0 mean "what the engine has, less a
+    reserve". Raises CannotAdd when the engine or the SSH target does not answer.
+    """
+    try:
+        info = drivers.engine(node).info()
+    except (NoAnswer, EngineRefused) as problem:
+        raise CannotAdd(
+            f"The node {node.name} cannot be added, since its engine cannot be used: {problem}"
+        ) from problem
+    host = drivers.host(node)
+    if host:
+        try:
+            host.run(["sh", "-c", "command -v losetup mkfs.ext4 sshfs mountpoint >/dev/null"])
+        except NoAnswer as problem:
+            raise CannotAdd(f"The node {node.name} cannot be added: {problem}") from problem
+        except CommandFailed:
+            raise CannotAdd(
+                f"The node {node.name} cannot be added: it lacks one of losetup, mkfs.ext4, sshfs and mountpoint"
+                " (Debian: apt-get install mount e2fsprogs sshfs util-linux)"
+            ) from None
+    reserve = max(int(info.ram_mib * RAM_RESERVE), RAM_RESERVE_LEAST_MIB)
+    node.ram_mib = node.ram_mib or max(info.ram_mib - reserve, 1)
+    if node.ram_mib > info.ram_mib:
+        raise CannotAdd(f"The node {node.name} has {info.ram_mib} MiB of RAM; it cannot lend {node.ram_mib} MiB.")
+    node.cores = node.cores or Decimal(info.cores)
+    node.engine_version, node.last_seen_at = info.version[:60], timezone.now()
+    return _save_by_name(Node, node, "node", by)
+
+
+def set_node_state(*, node: Node, state: Node.State, by: object) -> None:
+    """Cordon, drain or put back; the same state again changes nothing."""
+    with transaction.atomic(durable=True):
+        if Node.objects.filter(pk=node.pk).exclude(state=state).update(state=state):
+            audit.record(by=by, action=f"node.{state}", target=f"node:{node.pk}", name=node.name)
+
+
+def remove_node(*, node: Node, by: object) -> None:
+    """Forget a node that nothing needs any more. Raises InUse."""
+    with transaction.atomic(durable=True):
+        row = Node.objects.select_for_update().get(pk=node.pk)
+        held = row.allocations.held().count()
+        if held:
+            raise InUse(
+                f"The node {row.name} still holds {held} reservations. Drain it and wait, or end them first"
+                " (manage.py nodes shows them)."
+            )
+        if row.volume_set.exclude(state="removed").exists():
+            raise InUse(f"The node {row.name} still holds volumes.")
+        audit.record(by=by, action="node.remove", target=f"node:{row.pk}", name=row.name)
+        row.volume_set.filter(state="removed").update(node=None)
+        row.forwards.all().delete()
+        row.allocations.all().delete()
+        row.delete()
+
+
+def _save_by_name(model: type[Machine], wanted: Machine, kind: str, by: object) -> tuple[Machine, bool]:
+    with transaction.atomic(durable=True):
+        existing = model._default_manager.select_for_update().filter(name=wanted.name).first()
+        if existing:
+            wanted.pk = existing.pk
+            if isinstance(existing, Node) and isinstance(wanted, Node):
+                wanted.state = existing.state
+        try:
+            wanted.full_clean()
+        except ValidationError as problem:
+            raise CannotAdd(" ".join(problem.messages)) from problem
+        if existing and _facts(existing) == _facts(wanted):
+            return existing, False
+        wanted.save()
+        audit.record(
+            by=by,
+            action=f"{kind}.{'change' if existing else 'add'}",
+            target=f"{kind}:{wanted.pk}",
+            name=wanted.name,
+        )
+        return wanted, not existing
+
+
+def _facts(machine: Gateway | StorageServer | Node) -> dict[str, object]:
+    """What an operator sets, without what the probes write."""
+    seen = {
+        "applied_at",
+        "checked_at",
+        "drift",
+        "drift_total",
+        "problem",
+        "health",
+        "health_reason",
+        "failures",
+    }
+    seen |= {"last_seen_at", "engine_version", "containers_found"}
+    return {f.attname: getattr(machine, f.attname) for f in machine._meta.concrete_fields if f.name not in seen}

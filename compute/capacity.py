@@ -1,0 +1,348 @@
+"""Who holds what of which node, and when: the only writers of Allocation, LoadStep and Forward windows.
+
+Every function here runs inside the caller's transaction. Placing is one at a time (an advisory lock that the
+transaction holds), so that the choice is exact and two customers never get the last slot; a place takes a few
+milliseconds, no network call is made meanwhile. See docs/adr/0003.
+"""
+
+import random
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.db import connection, transaction
+from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
+from django.db.models import Sum
+
+from compute import scheduler
+from compute.models import Allocation, Forward, Gateway, LoadStep, Node
+from compute.scheduler import Candidate, Request, Short, Step
+
+PLACING = 0x6265727468  # "berth": the key of the advisory lock
+BATCH = 16
+
+
+class NoCapacity(Exception):
+    """Nothing fits. `short` says what was short, `next_slot` when it would fit (None: not foreseeable)."""
+
+    def __init__(self, short: Short | str, next_slot: datetime | None) -> None:
+        self.short = short
+        self.next_slot = next_slot
+        super().__init__(scheduler.SENTENCES[short] if isinstance(short, Short) else short)
+
+
+@dataclass(frozen=True, slots=True)
+class PortRequest:
+    """A container port that wants a public one."""
+
+    name: str
+    kind: str
+    container_port: int
+
+
+def window(start: datetime, end: datetime) -> DateTimeTZRange:
+    return DateTimeTZRange(start, end, "[)")
+
+
+def place(
+    request: Request, ports: Sequence[PortRequest], *, rest: timedelta, exclude: Collection[int] = ()
+) -> tuple[Allocation, list[Forward]]:
+    """Choose a node, hold its RAM and cores over the window and a public port for each of `ports`.
+
+    `rest` is how long a port stays unlent after the window. Raises NoCapacity.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PLACING])
+    choice = choose(request, exclude)
+    if isinstance(choice, Short):
+        raise NoCapacity(choice, next_slot(request, exclude))
+    node = Node.objects.select_for_update(of=("self",)).select_related("gateway").get(pk=choice.node_id)
+    allocation = Allocation.objects.create(
+        node=node, ram_mib=request.ram_mib, cores=request.cores, during=window(request.start, request.end)
+    )
+    _add(node.pk, request.start, request.end, request.ram_mib, request.cores)
+    return allocation, lend_ports(node, ports, request.start, request.end + rest)
+
+
+def choose(request: Request, exclude: Collection[int] = ()) -> Candidate | Short:
+    """What `scheduler.choose` says of all lending nodes, without reading every step of every node.
+
+    What is held at the window's first instant is a lower bound of the peak. Nodes are looked at in the order of
+    that bound, some at a time, until the best exact peak is no worse than the next bound.
+    """
+    bounds = _held_at(request.start, exclude)
+    hopeful = sorted((bound for bound in bounds if scheduler.fits(request, bound)), key=scheduler.rank)
+    best: Candidate | None = None
+    size = BATCH
+    while hopeful and (best is None or scheduler.rank(hopeful[0]) < scheduler.rank(best)):
+        batch, hopeful = hopeful[:size], hopeful[size:]
+        for candidate in _with_peaks(batch, request):
+            if scheduler.fits(request, candidate) and (
+                best is None or scheduler.rank(candidate) < scheduler.rank(best)
+            ):
+                best = candidate
+        size *= 2
+    if best is not None:
+        return best
+    return scheduler.choose(request, _with_peaks(bounds, request))
+
+
+def _held_at(instant: datetime, exclude: Collection[int]) -> list[Candidate]:
+    """Every lending node, with what is held at `instant` in place of a peak."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT node.id, node.name, node.ram_mib, node.cores,
+                   coalesce(step.ram_mib, 0), coalesce(step.cores, 0)
+            FROM compute_node node
+            LEFT JOIN LATERAL (
+                SELECT ram_mib, cores FROM compute_loadstep
+                WHERE node_id = node.id AND at <= %s ORDER BY at DESC LIMIT 1
+            ) step ON true
+            WHERE node.state = %s AND node.health = %s AND node.id <> ALL(%s)
+            """,
+            [instant, Node.State.ACTIVE, Node.Health.OK, list(exclude)],
+        )
+        return [Candidate(*row) for row in cursor.fetchall()]
+
+
+def _with_peaks(bounds: Iterable[Candidate], request: Request) -> list[Candidate]:
+    """The same nodes with the peak of the whole window."""
+    bounds = list(bounds)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT node_id, max(ram_mib), max(cores) FROM compute_loadstep
+            WHERE node_id = ANY(%s) AND at > %s AND at < %s GROUP BY node_id
+            """,
+            [[bound.node_id for bound in bounds], request.start, request.end],
+        )
+        later = {node_id: (ram, cores) for node_id, ram, cores in cursor.fetchall()}
+    return [
+        Candidate(
+            bound.node_id,
+            bound.name,
+            bound.ram_mib,
+            bound.cores,
+            max(bound.peak_ram_mib, later.get(bound.node_id, (0, 0))[0]),
+            max(bound.peak_cores, later.get(bound.node_id, (0, Decimal(0)))[1]),
+        )
+        for bound in bounds
+    ]
+
+
+def next_slot(request: Request, exclude: Collection[int] = ()) -> datetime | None:
+    """The earliest start ≥ the request's at which the same request would fit somewhere; None: never, as booked now.
+
+    Rounded up to the full minute, since that is what a person can type.
+    """
+    nodes = [
+        node
+        for node in Node.objects.lending().exclude(pk__in=exclude)
+        if node.ram_mib >= request.ram_mib and node.cores >= request.cores
+    ]
+    steps: dict[int, list[Step]] = {node.pk: [] for node in nodes}
+    rows = LoadStep.objects.filter(node__in=nodes).order_by("node", "at").values_list("node", "at", "ram_mib", "cores")
+    for node_id, at, ram, cores in rows.iterator(chunk_size=5000):
+        steps[node_id].append(Step(at, ram, cores))
+    found = [
+        scheduler.earliest_fit(
+            steps[node.pk],
+            node.ram_mib - request.ram_mib,
+            node.cores - request.cores,
+            request.start,
+            request.end - request.start,
+        )
+        for node in nodes
+    ]
+    times = [at for at in found if at is not None]
+    if not times:
+        return None
+    earliest = min(times)
+    whole_minute = earliest.replace(second=0, microsecond=0)
+    return whole_minute if whole_minute == earliest else whole_minute + timedelta(minutes=1)
+
+
+def take(allocation: Allocation, now: datetime) -> str:
+    """Begin to use what was planned. Returns "" when it is ours now, or why it has to wait.
+
+    Plans are back to back; what is really there may be late in leaving, and is never lent twice.
+    """
+    node = Node.objects.select_for_update().get(pk=allocation.node_id)
+    used = (
+        node.allocations.held()
+        .filter(taken_at__isnull=False)
+        .exclude(pk=allocation.pk)
+        .aggregate(ram_mib=Sum("ram_mib"), cores=Sum("cores"))
+    )
+    if (used["ram_mib"] or 0) + allocation.ram_mib > node.ram_mib or (
+        used["cores"] or 0
+    ) + allocation.cores > node.cores:
+        return f"waiting for the previous container on {node.name} to be gone"
+    Allocation.objects.filter(pk=allocation.pk, taken_at=None).update(taken_at=now)
+    return ""
+
+
+def hold_until(allocation: Allocation, until: datetime) -> None:
+    """Hold a bit longer, whether or not it was planned: the container is still there, or may be."""
+    Node.objects.select_for_update().get(pk=allocation.node_id)
+    allocation.refresh_from_db()
+    end = allocation.during.upper
+    if allocation.released_at is None and end < until:
+        _add(allocation.node_id, end, until, allocation.ram_mib, allocation.cores)
+        allocation.during = window(allocation.during.lower, until)
+        allocation.save(update_fields=["during"])
+
+
+def release(allocation: Allocation, now: datetime) -> None:
+    """Give back what is left of the window. A second time changes nothing."""
+    Node.objects.select_for_update().get(pk=allocation.node_id)
+    allocation.refresh_from_db()
+    if allocation.released_at is not None:
+        return
+    start, end = allocation.during.lower, allocation.during.upper
+    if now < end:
+        _add(allocation.node_id, max(now, start), end, -allocation.ram_mib, -allocation.cores)
+    if start < now:
+        allocation.during = window(start, now)
+    allocation.released_at = now
+    allocation.save(update_fields=["during", "released_at"])
+    _forget_past(allocation.node_id, now)
+
+
+def release_ports(forwards: Iterable[Forward], now: datetime, rest: timedelta) -> None:
+    """Give the ports back; they rest before they are lent again. A second time changes nothing."""
+    for forward in Forward.objects.select_for_update().filter(pk__in=[f.pk for f in forwards], released_at=None):
+        start, end = forward.during.lower, forward.during.upper
+        forward.during = window(start, max(min(end, now + rest), start + timedelta(seconds=1)))
+        forward.released_at = now
+        forward.wanted = False
+        forward.save(update_fields=["during", "released_at", "wanted"])
+
+
+def change_ports(forwards: Iterable[Forward]) -> None:
+    """Other ports for the same forwards: somebody else sits on the node's."""
+    for forward in forwards:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PLACING])
+        port = _free_ports(forward.node, 1, forward.during, avoid={forward.node_port})[0]
+        forward.public_port = forward.node_port = port
+        forward.applied = False
+        forward.save(update_fields=["public_port", "node_port", "applied"])
+
+
+def lend_ports(node: Node, ports: Sequence[PortRequest], start: datetime, end: datetime) -> list[Forward]:
+    """A public port of the node's gateway for each of `ports` over [start, end); the caller holds the lock."""
+    during = window(start, end)
+    free = _free_ports(node, len(ports), during)
+    return [
+        Forward.objects.create(
+            gateway=node.gateway,
+            public_port=number,
+            node=node,
+            node_port=number,
+            container_port=port.container_port,
+            name=port.name,
+            kind=port.kind,
+            during=during,
+        )
+        for port, number in zip(ports, free, strict=True)
+    ]
+
+
+def _free_ports(node: Node, count: int, during: DateTimeTZRange, avoid: Collection[int] = ()) -> list[int]:
+    """Ports of the gateway that nobody holds in the window, in no order that could be guessed."""
+    gateway: Gateway = node.gateway
+    everything = range(gateway.port_first, gateway.port_last + 1)
+    some = random.sample(everything, min(len(everything), 8 * max(count, 1)))
+    for numbers in (some, everything):
+        taken = set(
+            Forward.objects.filter(gateway=gateway, public_port__in=numbers, during__overlap=during).values_list(
+                "public_port", flat=True
+            )
+        )
+        free = [number for number in numbers if number not in taken and number not in avoid]
+        if len(free) >= count:
+            return free[:count]
+    raise NoCapacity(f"No resources available: every public port of the gateway {gateway.name} is in use.", None)
+
+
+def _add(node_id: int, start: datetime, end: datetime, ram_mib: int, cores: Decimal) -> None:
+    """Add to the step function of the node over [start, end); the caller has locked the node's row."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO compute_loadstep (node_id, at, ram_mib, cores)
+            SELECT %(node)s, edge.at, coalesce(before.ram_mib, 0), coalesce(before.cores, 0)
+            FROM unnest(ARRAY[%(start)s, %(end)s]::timestamptz[]) AS edge(at)
+            LEFT JOIN LATERAL (
+                SELECT ram_mib, cores FROM compute_loadstep
+                WHERE node_id = %(node)s AND at <= edge.at ORDER BY at DESC LIMIT 1
+            ) before ON true
+            ON CONFLICT DO NOTHING
+            """,
+            {"node": node_id, "start": start, "end": end},
+        )
+        cursor.execute(
+            "UPDATE compute_loadstep SET ram_mib = ram_mib + %s, cores = cores + %s"
+            " WHERE node_id = %s AND at >= %s AND at < %s",
+            [ram_mib, cores, node_id, start, end],
+        )
+
+
+def _forget_past(node_id: int, now: datetime) -> None:
+    """Drop the steps before the one that holds now, and those that change nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            DELETE FROM compute_loadstep WHERE id IN (
+                SELECT id FROM (
+                    SELECT id, at, ram_mib, cores,
+                           lead(at) OVER line AS next_at,
+                           lag(ram_mib, 1, 0) OVER line AS ram_before,
+                           lag(cores, 1, 0) OVER line AS cores_before
+                    FROM compute_loadstep WHERE node_id = %s
+                    WINDOW line AS (ORDER BY at)
+                ) step
+                WHERE next_at <= %s OR (ram_mib = ram_before AND cores = cores_before)
+            )
+            """,
+            [node_id, now],
+        )
+
+
+def wrong_steps(now: datetime) -> list[str]:
+    """Sentences on nodes whose step function is not the sum of their held allocations (there should be none)."""
+    sentences = []
+    for node in Node.objects.all():
+        steps = [Step(*row) for row in node.steps.order_by("at").values_list("at", "ram_mib", "cores")]
+        held = list(node.allocations.held())
+        instants = {
+            now,
+            *(s.at for s in steps),
+            *(a.during.lower for a in held),
+            *(a.during.upper for a in held),
+        }
+        for instant in sorted(i for i in instants if i >= now):
+            planned = [a for a in held if a.during.lower <= instant < a.during.upper]
+            ram, cores = scheduler.peak(steps, instant, instant + timedelta(microseconds=1))
+            if (ram, cores) != (sum(a.ram_mib for a in planned), sum((a.cores for a in planned), Decimal(0))):
+                sentences.append(f"{node.name}: at {instant:%Y-%m-%d %H:%M:%S} the plan and the bookings differ")
+                break
+    return sentences
+
+
+def rebuild_steps(node: Node) -> None:
+    """Compute the node's step function anew from its held allocations."""
+    with transaction.atomic():
+        Node.objects.select_for_update().get(pk=node.pk)
+        node.steps.all().delete()
+        for allocation in node.allocations.held():
+            _add(
+                node.pk,
+                allocation.during.lower,
+                allocation.during.upper,
+                allocation.ram_mib,
+                allocation.cores,
+            )

@@ -1,0 +1,66 @@
+"""What Berth needs of a container engine, and what each call promises.
+
+Every call is idempotent: what is already there is adopted, what is already gone is success. Three answers come
+from a machine: present, absent, unknown. An engine that cannot be asked raises NoAnswer, and `observe` and
+`list_ours` never turn that into "absent".
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from compute.shell import NoAnswer
+from compute.spec import ContainerSpec, EngineInfo, Observed
+
+__all__ = ["ContainerEngine", "EngineRefused", "ImageMissing", "NoAnswer", "PortTaken", "Progress"]
+
+Progress = Callable[[int, int], None]
+"""Called while an image is pulled with (bytes done, bytes in all as known so far)."""
+
+
+class EngineRefused(Exception):
+    """The engine understood and said no; the same again will not help."""
+
+
+class ImageMissing(EngineRefused):
+    """The registry does not have this image."""
+
+
+class PortTaken(EngineRefused):
+    """Something else on the node uses a port that the container should get."""
+
+
+class ContainerEngine(Protocol):
+    """A node's engine. Every method may raise NoAnswer (unknown) and, where it changes things, EngineRefused."""
+
+    def info(self) -> EngineInfo:
+        """The engine's version and its machine's size."""
+
+    def has_image(self, image: str) -> bool:
+        """Whether the image (by digest) is on the node already."""
+
+    def pull(self, image: str, progress: Progress) -> None:
+        """Fetch the image from the registry; already there is success. Raises ImageMissing."""
+
+    def make_network(self, spec: ContainerSpec) -> None:
+        """A bridge of its own, named `spec.network`, with the spec's labels; there already is success."""
+
+    def start(self, spec: ContainerSpec) -> Observed:
+        """Create and start the container on its network, with its volume and ports; running already is success.
+
+        One by the same name that does not run is started again. Raises PortTaken, ImageMissing, EngineRefused.
+        """
+
+    def stop(self, name: str, grace_s: int) -> None:
+        """Ask it to end, kill it after `grace_s`; stopped or absent already is success."""
+
+    def observe(self, name: str) -> Observed:
+        """What is known of the container: ABSENT only if the engine said so."""
+
+    def remove(self, name: str) -> None:
+        """Stop at once and remove container, network and the engine's volume entry of that name.
+
+        Absent already is success. It returns only when the engine confirmed that all three are gone.
+        """
+
+    def list_ours(self) -> list[Observed]:
+        """Every container with the label berth.reservation, whole or not at all."""

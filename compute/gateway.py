@@ -1,0 +1,73 @@
+"""What a gateway must hold: rendered from the wanted forwards, pure, and applied whole by a driver.
+
+Berth owns two chains and touches nothing else: BERTH-DNAT (nat, jumped to from PREROUTING) and BERTH-FORWARD
+(filter, jumped to from FORWARD). Applying the same content twice changes nothing.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from compute.spec import ForwardSpec
+
+DNAT_CHAIN = "BERTH-DNAT"
+FORWARD_CHAIN = "BERTH-FORWARD"
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The whole content of Berth's chains, one rule a line as iptables-save prints it."""
+
+    nat: tuple[str, ...]
+    filter: tuple[str, ...]
+
+    def difference(self, found: "Rules") -> int:
+        """How many rules are missing, wrong or too many."""
+        return len(set(self.nat) ^ set(found.nat)) + len(set(self.filter) ^ set(found.filter))
+
+
+class Gateway(Protocol):
+    """One way in. Every call may raise NoAnswer or CommandFailed; each is idempotent."""
+
+    def apply(self, rules: Rules) -> None:
+        """Make the chains exactly this, in one step that no packet can fall between."""
+
+    def found(self) -> Rules:
+        """What the chains hold now; empty when they do not exist."""
+
+    def cut(self, forwards: Iterable[ForwardSpec]) -> None:
+        """End the connections that still run through these forwards; none there is success."""
+
+    def cut_all_but(self, forwards: Iterable[ForwardSpec], first: int, last: int) -> int:
+        """End every forwarded connection on the public ports [first, last] that none of `forwards` explains.
+
+        Returns how many were ended.
+        """
+
+
+def render(forwards: Iterable[ForwardSpec], private_subnet: str) -> Rules:
+    """The rules for these forwards, in the order of their ports.
+
+    From outside to the private subnet pass: answers, and new connections that this gateway forwarded itself to
+    one of these node ports. Everything else to the private subnet is dropped; other traffic is left to the
+    gateway's own rules.
+    """
+    ordered = sorted(forwards, key=lambda f: (f.public_port, f.protocol))
+    nat = tuple(
+        f"-A {DNAT_CHAIN} -d {f.public_address}/32 -p {f.protocol} -m {f.protocol} --dport {f.public_port}"
+        f" -j DNAT --to-destination {f.node_address}:{f.node_port}"
+        for f in ordered
+    )
+    passing = tuple(
+        f"-A {FORWARD_CHAIN} -d {f.node_address}/32 -p {f.protocol} -m conntrack --ctstate DNAT"
+        f" --ctorigdstport {f.public_port} -m {f.protocol} --dport {f.node_port} -j ACCEPT"
+        for f in ordered
+    )
+    return Rules(
+        nat,
+        (
+            f"-A {FORWARD_CHAIN} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            *passing,
+            f"-A {FORWARD_CHAIN} ! -s {private_subnet} -d {private_subnet} -j DROP",
+        ),
+    )

@@ -1,0 +1,103 @@
+"""Runs a command on this machine or over SSH: one function, two transports.
+
+A connection to a host is kept open and shared (ControlMaster), so that a command costs a few milliseconds and
+not a handshake. Host keys are pinned: an unknown or changed one is an error. Every call has a time limit.
+"""
+
+import shlex
+import subprocess
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class CommandFailed(Exception):
+    """The command ran and said no. Trying the same again is not expected to help."""
+
+    def __init__(self, where: str, argv: Sequence[str], code: int, stderr: str) -> None:
+        self.code, self.stderr = code, stderr.strip()
+        super().__init__(f"{argv[0]} on {where} failed with exit code {code}: {self.stderr[-400:] or 'no message'}")
+
+
+class NoAnswer(Exception):
+    """The machine did not answer in time, or cannot be reached: what it did is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class SshOptions:
+    """How this process logs in: a private key, the pinned host keys, a private folder for the shared connections."""
+
+    key: Path | None
+    known_hosts: Path | None
+    control_dir: Path
+
+
+_slots: dict[str, threading.BoundedSemaphore] = {}
+_slots_lock = threading.Lock()
+SESSIONS_AT_ONCE = 8  # sshd's default MaxSessions is 10 on one connection
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A machine to run commands on: `user@host` over SSH, or "" for this one."""
+
+    target: str
+    options: SshOptions
+
+    def run(self, argv: Sequence[str], *, stdin: str = "", timeout_s: float = 20) -> str:
+        """The command's standard output. Raises CommandFailed or NoAnswer."""
+        if not self.target:
+            return self._call(list(argv), argv, stdin, timeout_s)
+        with _slot(self.target):
+            return self._call([*self._ssh(), shlex.join(argv)], argv, stdin, timeout_s)
+
+    def sftp(self, commands: Sequence[str], *, timeout_s: float = 20) -> str:
+        """The output of an sftp batch; a command that begins with "-" may fail. Raises as `run` does."""
+        with _slot(self.target):
+            command = ["sftp", "-q", "-b", "-", *self._options(), "--", self.target]
+            return self._call(command, ["sftp"], "".join(f"{line}\n" for line in commands), timeout_s)
+
+    def _ssh(self) -> list[str]:
+        return ["ssh", "-T", *self._options(), "--", self.target]
+
+    def _options(self) -> list[str]:
+        if self.target.startswith("-"):
+            raise CommandFailed(self.target, ["ssh"], 255, "an SSH target must not begin with a dash")
+        self.options.control_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        options = {
+            "BatchMode": "yes",
+            "ConnectTimeout": "5",
+            "ControlMaster": "auto",
+            "ControlPath": f"{self.options.control_dir}/%C",
+            "ControlPersist": "600",
+            "ServerAliveInterval": "5",
+            "ServerAliveCountMax": "2",
+            "StrictHostKeyChecking": "yes",
+            "LogLevel": "ERROR",
+        }
+        if self.options.known_hosts:
+            options["UserKnownHostsFile"] = str(self.options.known_hosts)
+        if self.options.key:
+            options["IdentityFile"] = str(self.options.key)
+            options["IdentitiesOnly"] = "yes"
+        return [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+
+    def _call(self, command: list[str], argv: Sequence[str], stdin: str, timeout_s: float) -> str:
+        where = self.target or "this machine"
+        try:
+            done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
+        except subprocess.TimeoutExpired:
+            raise NoAnswer(f"{where} did not finish {argv[0]} within {timeout_s:g} s") from None
+        except FileNotFoundError:
+            raise CommandFailed(where, argv, 127, f"{command[0]} is not installed") from None
+        if done.returncode == 255 and self.target:
+            raise NoAnswer(f"no SSH connection to {where}: {done.stderr.strip()[-300:]}")
+        if done.returncode:
+            raise CommandFailed(where, argv, done.returncode, done.stderr)
+        return done.stdout
+
+
+def _slot(target: str) -> threading.BoundedSemaphore:
+    with _slots_lock:
+        return _slots.setdefault(target, threading.BoundedSemaphore(SESSIONS_AT_ONCE))

@@ -1,0 +1,121 @@
+"""What the drivers are told, and what they answer: plain values, no Django.
+
+RAM is MiB, storage is GB (10^9 bytes), cores are Decimal with two places. Every name that reaches a machine is
+made here or derived from ids by the portal; nothing that a customer typed is used as a name or a path.
+"""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+
+LABEL_RESERVATION = "berth.reservation"
+LABEL_GENERATION = "berth.generation"
+LABEL_EXPIRES_AT = "berth.expires_at"
+LABEL_WORKSPACE = "berth.workspace"
+
+
+@dataclass(frozen=True, slots=True)
+class PortSpec:
+    """A container port that is published on the node's private address."""
+
+    container_port: int
+    node_address: str
+    node_port: int
+    protocol: str = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSpec:
+    """An ext4 image of a fixed size that is mounted on the node and then into the container.
+
+    `name` is the image's name without suffix ("vol-17"). `remote` names the storage server when the image lives
+    there (C2, C3); None means the node's own disk (C1).
+    """
+
+    name: str
+    size_gb: int
+    remote: "RemoteStore | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteStore:
+    """A storage server as a node sees it: `account@address`, and the folder that sftp shows."""
+
+    account: str
+    address: str
+    path: str
+    port: int = 22
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """One container, wholly decided by the portal."""
+
+    name: str
+    image: str
+    labels: dict[str, str]
+    ram_mib: int
+    cores: Decimal
+    ports: tuple[PortSpec, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    pids: int = 512
+    log_mib: int = 10
+    hostname: str = ""
+    volume_path: str | None = None  # a directory on the node
+    mount_path: str | None = None  # where the container sees it
+
+    @property
+    def network(self) -> str:
+        """The bridge of its own that the container is put on."""
+        return self.name
+
+    @property
+    def volume_name(self) -> str | None:
+        """The engine's name for the mounted directory; the engine fills an empty one from the image."""
+        return self.name if self.volume_path else None
+
+
+class Presence(StrEnum):
+    """What is known of a container. UNKNOWN is an answer too: nothing is deleted or released upon it."""
+
+    RUNNING = "running"
+    CREATED = "created"
+    EXITED = "exited"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What an engine said of one container."""
+
+    presence: Presence
+    engine_id: str = ""
+    exit_code: int | None = None
+    out_of_memory: bool = False
+    name: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardSpec:
+    """public_address:public_port → node_address:node_port."""
+
+    public_address: str
+    public_port: int
+    node_address: str
+    node_port: int
+    protocol: str = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine says of its machine."""
+
+    version: str
+    ram_mib: int
+    cores: int
+    architecture: str
+    containers: int

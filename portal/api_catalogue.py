@@ -1,0 +1,84 @@
+"""The API's catalogue: what can be booked."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.http import HttpRequest
+from ninja import Router, Schema
+
+from reservations import pricing
+from reservations.models import Service, Size, StorageProfile
+
+router = Router(tags=["catalogue"])
+
+
+class PortOut(Schema):
+    name: str
+    kind: str
+    port: int
+
+
+class ServiceOut(Schema):
+    slug: str
+    name: str
+    description: str
+    image: str
+    ports: list[PortOut]
+    default_size: str
+    min_ram_mib: int
+    available: bool
+    unavailable_reason: str
+
+
+class SizeOut(Schema):
+    slug: str
+    name: str
+    cores: Decimal
+    ram_mib: int
+    price_per_hour: Decimal
+
+
+class StorageProfileOut(Schema):
+    code: str
+    name: str
+    description: str
+    default_gb: int
+    max_gb: int
+
+
+@router.get("/services", response=list[ServiceOut], summary="Services, and why one is not available")
+def services(request: HttpRequest) -> Any:
+    return [
+        ServiceOut(
+            slug=row.slug,
+            name=row.name,
+            description=row.description,
+            image=row.image,
+            ports=row.ports,
+            default_size=row.default_size.slug,
+            min_ram_mib=row.min_ram_mib,
+            available=row.available,
+            unavailable_reason=row.unavailable_reason,
+        )
+        for row in Service.objects.filter(active=True).select_related("default_size")
+    ]
+
+
+@router.get("/sizes", response=list[SizeOut], summary="Sizes with their price an hour")
+def sizes(request: HttpRequest) -> Any:
+    return [
+        SizeOut(
+            slug=row.slug,
+            name=row.name,
+            cores=row.cores,
+            ram_mib=row.ram_mib,
+            price_per_hour=pricing.quote(cores=row.cores, length=timedelta(hours=1)),
+        )
+        for row in Size.objects.filter(active=True)
+    ]
+
+
+@router.get("/storage-profiles", response=list[StorageProfileOut], summary="Where data lives and for how long")
+def storage_profiles(request: HttpRequest) -> Any:
+    return StorageProfile.objects.filter(active=True)

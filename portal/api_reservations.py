@@ -1,0 +1,203 @@
+"""The API's reservations."""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any
+
+from django.http import HttpRequest
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from ninja import Field, Header, Query, Router, Schema, Status
+from pydantic import AwareDatetime, ConfigDict
+
+from accounts.models import User
+from accounts.workspaces import current_workspace
+from compute.models import Volume
+from reservations import actions
+from reservations.actions import Booking, InvalidBooking
+from reservations.models import IdempotencyKey, Reservation, Service, Size, StorageProfile, WorkspaceVolume
+
+router = Router(tags=["reservations"])
+MOST_AT_ONCE = 500
+
+
+class BookingIn(Schema):
+    """What to book. `start` null is now; `hours` may be a fraction such as 0.25."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    service: str = Field(max_length=50, examples=["nginx"])
+    size: str | None = Field(None, max_length=50, description="Left out: the service's usual size", examples=["small"])
+    start: AwareDatetime | None = None
+    hours: Decimal = Field(ge=-100_000, le=100_000, max_digits=12, examples=[2])
+    storage: str = Field("C1", max_length=10)
+    storage_gb: int | None = Field(None, ge=1, le=10_000)
+    volume: str | None = Field(None, max_length=60, description="The name of a kept volume, with C3")
+    name: str = Field("", max_length=60)
+
+
+class EndpointOut(Schema):
+    name: str
+    host: str
+    port: int
+    container_port: int
+    protocol: str = "tcp"
+    kind: str
+
+
+class ReservationOut(Schema):
+    """A reservation. `credentials` are yours alone; `price` is what it costs if all of it is served."""
+
+    id: int
+    name: str
+    state: str
+    reason: str
+    service: str
+    cores: Decimal
+    ram_mib: int
+    storage: str
+    storage_gb: int
+    volume: str | None
+    start: datetime
+    end: datetime
+    node: str | None
+    endpoints: list[EndpointOut]
+    credentials: dict[str, str]
+    connect: list[str]
+    price: Decimal
+
+    @classmethod
+    def of(cls, row: Reservation) -> "ReservationOut":
+        return cls(
+            id=row.pk,
+            name=row.name,
+            state=row.state,
+            reason=row.reason,
+            service=row.service.slug,
+            cores=row.cores,
+            ram_mib=row.ram_mib,
+            storage=row.storage,
+            storage_gb=row.storage_gb,
+            volume=row.kept_volume.name if row.kept_volume else None,
+            start=row.start,
+            end=row.end,
+            node=row.node_name,
+            endpoints=[
+                EndpointOut(name=e.name, host=e.host, port=e.port, container_port=e.container_port, kind=e.kind)
+                for e in row.endpoints.all()
+            ],
+            credentials=row.credentials,
+            connect=row.connect_commands,
+            price=row.price,
+        )
+
+
+class Problem(Schema):
+    """An error: `code` for programs, `detail` for people."""
+
+    status: int
+    code: str
+    detail: str
+    next_slot: datetime | None = None
+    errors: dict[str, str] | None = None
+
+
+def _user(request: HttpRequest) -> User:
+    assert isinstance(request.user, User)  # noqa: S101 - the bearer token has seen to it
+    return request.user
+
+
+@router.post(
+    "",
+    response={201: ReservationOut, 409: Problem, 422: Problem, 401: Problem},
+    summary="Book a service",
+    openapi_extra={"description": "Repeating it with the same `Idempotency-Key` header returns the first answer."},
+)
+def create(
+    request: HttpRequest,
+    payload: BookingIn,
+    idempotency_key: Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)] = None,
+) -> Any:
+    user = _user(request)
+    workspace = current_workspace(user)
+    once = (idempotency_key, payload.model_dump_json()) if idempotency_key else None
+    reservation, _ = actions.book(
+        booking=_booking(payload, workspace.pk), workspace=workspace, by=user, now=timezone.now(), once=once
+    )
+    if not once:
+        return Status(201, _answer(reservation.pk))
+    key = IdempotencyKey.objects.get(user=user, key=once[0])
+    if key.answer is None:
+        IdempotencyKey.objects.filter(pk=key.pk, answer=None).update(
+            answer=_answer(reservation.pk).model_dump(mode="json", exclude={"credentials", "connect"})
+        )
+        key.refresh_from_db()
+    # Credentials are sealed in one place only; they never change.
+    first = ReservationOut(**key.answer, credentials=reservation.credentials, connect=_answer(reservation.pk).connect)
+    return Status(201, first)
+
+
+def _answer(pk: int) -> ReservationOut:
+    return ReservationOut.of(Reservation.objects.for_pages().get(pk=pk))
+
+
+def _booking(payload: BookingIn, workspace_id: int) -> Booking:
+    problems = {}
+    service = Service.objects.select_related("default_size").filter(slug=payload.service, active=True).first()
+    if service is None:
+        problems["service"] = f"There is no service {payload.service!r}."
+    size = Size.objects.filter(slug=payload.size, active=True).first() if payload.size else None
+    if payload.size and size is None:
+        problems["size"] = f"There is no size {payload.size!r}."
+    storage = StorageProfile.objects.filter(code=payload.storage, active=True).first()
+    if storage is None:
+        problems["storage"] = f"There is no storage profile {payload.storage!r}."
+    volume = None
+    if payload.volume:
+        volumes = WorkspaceVolume.objects.exclude(volume__state=Volume.State.REMOVED)
+        volume = volumes.filter(workspace_id=workspace_id, name=payload.volume).first()
+        if volume is None:
+            problems["volume"] = "There is no such volume in this workspace."
+    if problems or service is None or storage is None:
+        raise InvalidBooking(problems)
+    return Booking(
+        service=service,
+        size=size or service.default_size,
+        start=payload.start,
+        length=timedelta(seconds=float(payload.hours * 3600)),
+        storage=storage,
+        storage_gb=payload.storage_gb,
+        volume=volume,
+        name=payload.name,
+    )
+
+
+class Filter(Schema):
+    live: bool | None = None
+    limit: int = Field(100, ge=1, le=MOST_AT_ONCE)
+    offset: int = Field(0, ge=0, le=1_000_000)
+
+
+@router.get("", response={200: list[ReservationOut], 401: Problem}, summary="Your reservations, newest first")
+def read_all(request: HttpRequest, found: Query[Filter]) -> Any:
+    rows = Reservation.objects.visible_to(_user(request)).for_pages().order_by("-created_at", "-pk")
+    if found.live is not None:
+        rows = rows.live() if found.live else rows.past()
+    return [ReservationOut.of(row) for row in rows[found.offset : found.offset + found.limit]]
+
+
+@router.get("/{int:pk}", response={200: ReservationOut, 404: Problem, 401: Problem}, summary="One reservation")
+def read(request: HttpRequest, pk: int) -> Any:
+    return ReservationOut.of(_get(request, pk))
+
+
+@router.delete("/{int:pk}", response={202: ReservationOut, 404: Problem, 401: Problem}, summary="End it now")
+def delete(request: HttpRequest, pk: int) -> Any:
+    user = _user(request)
+    reservation = _get(request, pk)
+    actions.end(reservation=reservation, text=f"Deleted by {user.username}.", by=user, now=timezone.now())
+    return Status(202, _answer(pk))
+
+
+def _get(request: HttpRequest, pk: int) -> Reservation:
+    return get_object_or_404(Reservation.objects.visible_to(_user(request)).for_pages(), pk=pk)

@@ -1,0 +1,26 @@
+"""The queue and the whole timetable.
+
+A task is a hint ("look at reservation 7 now"), never the only memory of something to do: the rows are the
+queue, and the sweep finds every row that is due. So a lost, late or doubled task changes nothing.
+"""
+
+import os
+
+from celery import Celery
+
+from portal.env import load_env_file
+
+load_env_file()
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+
+app = Celery("berth")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+app.conf.beat_schedule = {
+    "sweep": {"task": "reservations.tasks.sweep", "schedule": 1.0, "options": {"expires": 2}},
+    "probe nodes": {"task": "compute.tasks.probe", "schedule": 10.0, "options": {"expires": 10}},
+    "check gateways": {"task": "compute.tasks.check_gateways", "schedule": 30.0, "options": {"expires": 30}},
+    "watch nodes": {"task": "reservations.tasks.watch_nodes", "schedule": 10.0, "options": {"expires": 10}},
+    "forget the past": {"task": "reservations.tasks.prune", "schedule": 3600.0, "options": {"expires": 3600}},
+}

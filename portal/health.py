@@ -1,0 +1,85 @@
+"""What machines ask: alive, ready, and numbers for Prometheus."""
+
+from datetime import timedelta
+
+from django.core.cache import cache
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+from redis.exceptions import RedisError
+
+from compute.models import Forward, Gateway, Node
+from portal.metrics import Metric, exposition
+from reservations.models import Reservation
+from reservations.states import State
+from reservations.tasks import SWEPT_AT
+
+SWEEP_LATE = timedelta(seconds=15)
+
+
+@require_GET
+def healthz(request: HttpRequest) -> HttpResponse:
+    """Alive: this process answers."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@require_GET
+def readyz(request: HttpRequest) -> HttpResponse:
+    """Ready: database, Redis, and a worker that sweeps. 503 with what is missing."""
+    problems = {}
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as problem:
+        problems["database"] = str(problem).splitlines()[0]
+    try:
+        swept_at = cache.get(SWEPT_AT)
+    except RedisError as problem:
+        problems["redis"] = str(problem)
+    else:
+        if swept_at is None:
+            problems["worker"] = "no worker has swept yet"
+        elif timezone.now() - swept_at > SWEEP_LATE:
+            problems["worker"] = f"the last sweep was at {swept_at:%Y-%m-%d %H:%M:%S} UTC"
+    return JsonResponse({"ready": not problems, "problems": problems}, status=503 if problems else 200)
+
+
+@require_GET
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Counts for Prometheus, in its text format."""
+    now = timezone.now()
+    by_state = {state.value: 0 for state in State}
+    for state in Reservation.objects.live().values_list("state", flat=True):
+        by_state[state] += 1
+    swept_at = cache.get(SWEPT_AT)
+    found = [
+        Metric("berth_reservations", "Live reservations by state.", {(("state", s),): n for s, n in by_state.items()}),
+        Metric("berth_reservations_due", "Reservations that wait to be looked at.", {(): due_count(now)}),
+        Metric(
+            "berth_forwards_wanted",
+            "Public ports that should lead somewhere now.",
+            {(): Forward.objects.wanted().count()},
+        ),
+        Metric(
+            "berth_node_up",
+            "1 when the node's engine answered its last probes.",
+            {(("node", n.name),): int(n.health == Node.Health.OK) for n in Node.objects.all()},
+        ),
+        Metric(
+            "berth_gateway_drift_rules_total",
+            "Rules that were found wrong and mended.",
+            {(("gateway", g.name),): g.drift_total for g in Gateway.objects.all()},
+            kind="counter",
+        ),
+        Metric(
+            "berth_sweep_age_seconds",
+            "Seconds since the last sweep.",
+            {(): (now - swept_at).total_seconds()} if swept_at else {},
+        ),
+    ]
+    return HttpResponse(exposition(found), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def due_count(now: "timezone.datetime") -> int:
+    return Reservation.objects.due(now).count()

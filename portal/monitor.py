@@ -1,0 +1,43 @@
+"""The monitoring page, for staff; anybody else is told that it does not exist."""
+
+from django.contrib.auth.views import redirect_to_login
+from django.core.cache import cache
+from django.db.models import Count, Q
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import path
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from compute.fleet import node_rows
+from compute.models import Gateway, StorageServer
+from reservations.models import Reservation, Service
+from reservations.tasks import SWEPT_AT
+
+
+@require_GET
+def index(request: HttpRequest) -> HttpResponse:
+    if not request.user.is_authenticated:
+        return redirect_to_login(request.get_full_path())
+    if not request.user.is_staff:
+        raise Http404
+    now = timezone.now()
+    due = Reservation.objects.due(now)
+    oldest = due.order_by("look_at").values_list("look_at", flat=True).first()
+    context = {
+        "nodes": node_rows(now),
+        "gateways": Gateway.objects.annotate(rules_wanted=Count("forwards", filter=Q(forwards__wanted=True))),
+        "storage_servers": StorageServer.objects.all(),
+        "services": Service.objects.all(),
+        "queue": {
+            "due_count": due.count(),
+            "oldest_due_s": int((now - oldest).total_seconds()) if oldest else 0,
+            "beat_seen_at": cache.get(SWEPT_AT),
+        },
+        "now": now,
+    }
+    partial = request.headers.get("HX-Target") == "monitor"
+    return render(request, "_partials/monitor.html" if partial else "monitor/index.html", context)
+
+
+urlpatterns = [path("", index, name="index")]

@@ -1,0 +1,244 @@
+"""Settings: everything that differs between installations comes from the environment (docs/settings.md)."""
+
+from urllib.parse import unquote, urlsplit
+
+import dj_database_url
+import django_stubs_ext
+
+from portal import env
+from portal.env import ROOT
+
+django_stubs_ext.monkeypatch()
+
+BASE_DIR = ROOT
+DEBUG = env.flag("BERTH_DEBUG")
+TESTING = env.flag("BERTH_TESTING")
+SECRET_KEY = env.text("SECRET_KEY")
+if len(SECRET_KEY) < 32:
+    raise env.BadSetting("SECRET_KEY", "must have at least 32 characters; it signs sessions and seals credentials")
+
+# ---- where the portal is ----------------------------------------------------------------------------------
+BERTH_BASE_URL = env.text("BERTH_BASE_URL", "http://127.0.0.1:8000").rstrip("/")
+_base = urlsplit(BERTH_BASE_URL)
+if _base.scheme not in {"http", "https"} or not _base.hostname:
+    raise env.BadSetting("BERTH_BASE_URL", f"must look like https://berth.example.org, not {BERTH_BASE_URL!r}")
+ALLOWED_HOSTS = env.words("BERTH_ALLOWED_HOSTS") or [_base.hostname, "localhost", "127.0.0.1"]
+CSRF_TRUSTED_ORIGINS = [BERTH_BASE_URL]
+INSECURE_HTTP = env.flag("BERTH_INSECURE_HTTP")  # the lab on one machine; everybody else has https in front
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not INSECURE_HTTP
+SECURE_SSL_REDIRECT = not INSECURE_HTTP
+SECURE_HSTS_SECONDS = 0 if INSECURE_HTTP else 31_536_000
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not INSECURE_HTTP
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+TRUSTED_PROXIES = env.whole("BERTH_TRUSTED_PROXIES", 0, 0, 10)
+ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
+if TRUSTED_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
+
+# ---- apps -------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "accounts.apps.AccountsConfig",  # before allauth and admin: its templates win
+    "portal.apps.PortalConfig",
+    "billing.apps.BillingConfig",
+    "reservations.apps.ReservationsConfig",
+    "compute.apps.ComputeConfig",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django.contrib.postgres",
+    "django.forms",
+    "allauth",
+    "allauth.account",
+    "ninja",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "accounts.middleware.TimeZoneMiddleware",
+]
+ROOT_URLCONF = "portal.urls"
+WSGI_APPLICATION = "portal.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [ROOT / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "portal.context.site",
+            ],
+            "builtins": ["portal.templatetags.berth"],
+        },
+    }
+]
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
+
+# ---- database, cache, queue -------------------------------------------------------------------------------
+_database_url = env.text("DATABASE_URL")
+try:
+    DATABASES = {"default": dj_database_url.parse(_database_url)}
+except (dj_database_url.ParseError, dj_database_url.UnknownSchemeError, ValueError) as problem:
+    raise env.BadSetting("DATABASE_URL", f"cannot be read ({problem})") from None
+if DATABASES["default"].get("ENGINE") != "django.db.backends.postgresql":
+    raise env.BadSetting("DATABASE_URL", "must name a PostgreSQL database: Berth relies on its exclusion constraints")
+DATABASES["default"]["CONN_MAX_AGE"] = None
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DATABASES["default"].setdefault("OPTIONS", {})["connect_timeout"] = 5
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REDIS_URL = env.text("REDIS_URL")
+_redis = urlsplit(REDIS_URL)
+if _redis.scheme not in {"redis", "rediss", "unix"}:
+    raise env.BadSetting("REDIS_URL", "must begin with redis://, rediss:// or unix://")
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "berth-test" if TESTING else "berth",
+    }
+}
+if TESTING:
+    CACHES["default"] = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "tests"}
+SESSION_ENGINE = "django.contrib.sessions.backends.db"  # a flushed Redis logs nobody out
+
+CELERY_BROKER_URL = f"redis+socket://{unquote(_redis.path)}" if _redis.scheme == "unix" else REDIS_URL
+CELERY_TASK_IGNORE_RESULT = True  # the row says how it went
+CELERY_TASK_ALWAYS_EAGER = False
+CELERY_TASK_ACKS_LATE = False  # a task is only a hint; the sweep finds what a lost one would have done
+CELERY_TASK_DEFAULT_EXPIRES = 60
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "socket_timeout": 5,
+    "socket_connect_timeout": 2,
+    "health_check_interval": 30,
+}
+CELERY_TASK_PUBLISH_RETRY = False  # Redis down must not hold up a booking
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TIMEZONE = "UTC"
+
+# ---- people -----------------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+if TESTING:
+    PASSWORD_HASHERS.insert(0, "django.contrib.auth.hashers.MD5PasswordHasher")
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "reservations:list"
+ACCOUNT_LOGOUT_REDIRECT_URL = "home"
+ACCOUNT_ADAPTER = "accounts.adapter.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username", "email"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "email*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = env.choice("BERTH_EMAIL_VERIFICATION", "mandatory", ("mandatory", "optional", "none"))
+ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Berth] "
+ACCOUNT_UNIQUE_EMAIL = True
+ACCOUNT_PRESERVE_USERNAME_CASING = True
+ACCOUNT_USERNAME_MIN_LENGTH = 2
+ACCOUNT_USERNAME_VALIDATORS = "accounts.validators.username_validators"
+ACCOUNT_CONFIRM_EMAIL_ON_GET = False
+ACCOUNT_DEFAULT_HTTP_PROTOCOL = _base.scheme
+ACCOUNT_SESSION_REMEMBER = None
+ACCOUNT_RATE_LIMITS = {
+    "signup": env.text("BERTH_SIGNUP_RATE", "20/m/ip"),
+    "login": "30/m/ip",
+    "login_failed": "10/m/ip,5/300s/key",
+}
+
+# ---- mail -------------------------------------------------------------------------------------------------
+_mail = urlsplit(env.text("BERTH_MAIL", "file:var/mail"))
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.text("BERTH_MAIL_FROM", f"Berth <noreply@{_base.hostname}>")
+if _mail.scheme == "file":
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_FILE_PATH = str(ROOT / unquote(_mail.path))
+elif _mail.scheme in {"smtp", "smtps", "smtp+tls"} and _mail.hostname:
+    EMAIL_HOST = _mail.hostname
+    EMAIL_PORT = _mail.port or {"smtp": 25, "smtps": 465, "smtp+tls": 587}[_mail.scheme]
+    EMAIL_HOST_USER = unquote(_mail.username or "")
+    EMAIL_HOST_PASSWORD = unquote(_mail.password or "")
+    EMAIL_USE_SSL, EMAIL_USE_TLS = _mail.scheme == "smtps", _mail.scheme == "smtp+tls"
+    EMAIL_TIMEOUT = 10
+else:
+    raise env.BadSetting("BERTH_MAIL", "must be file:FOLDER or smtp[s]://user:password@host:port or smtp+tls://…")
+
+# ---- language, time, files --------------------------------------------------------------------------------
+LANGUAGE_CODE = "en"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "static/"
+STATIC_ROOT = ROOT / "var/static"
+STATICFILES_DIRS = [
+    ROOT / "static",
+    ("tabler/css", ROOT / "node_modules/@tabler/core/dist/css"),
+    ("tabler/js", ROOT / "node_modules/@tabler/core/dist/js"),
+    ("htmx", ROOT / "node_modules/htmx.org/dist"),
+]
+ICONS_DIR = ROOT / "node_modules/@tabler/icons/icons"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if TESTING or DEBUG
+        else "portal.static.HashedStaticFilesStorage"
+    },
+}
+
+# ---- what Berth itself needs ------------------------------------------------------------------------------
+BERTH_SSH_KEY = env.path("BERTH_SSH_KEY")
+BERTH_SSH_KNOWN_HOSTS = env.path("BERTH_SSH_KNOWN_HOSTS")
+BERTH_TLS_DIR = env.path("BERTH_TLS_DIR")
+BERTH_RUN_DIR = env.path("BERTH_RUN_DIR", "var/run")
+BERTH_REGISTRY = env.text("BERTH_REGISTRY", "")
+BERTH_STEP_MINUTES = env.whole("BERTH_STEP_MINUTES", 15, 1, 1440)
+BERTH_PORT_REST_MINUTES = env.whole("BERTH_PORT_REST_MINUTES", 10, 0, 1440)
+BERTH_START_LIMIT_SECONDS = env.whole("BERTH_START_LIMIT_SECONDS", 600, 10, 86_400)
+BERTH_CURRENCY = env.text("BERTH_CURRENCY", "USD")
+BERTH_PRICE_PER_CORE_HOUR = env.money("BERTH_PRICE_PER_CORE_HOUR", "0.50")
+# The lower layers ask these questions; the functions named here answer them (design: imports run one way).
+BERTH_PRICE_FUNCTION = "billing.quotes.quote"
+BERTH_AUDIT_FUNCTION = "accounts.audit.record"
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.text("BERTH_LOG_LEVEL", "INFO").upper()},
+    "loggers": {"kombu": {"level": "WARNING"}, "amqp": {"level": "WARNING"}, "docker": {"level": "WARNING"}},
+}
+SILENCED_SYSTEM_CHECKS: list[str] = []

@@ -1,0 +1,25 @@
+"""Every address of the portal."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+from portal import health, monitor, views
+from portal.api import api
+
+admin.site.site_header = "Berth"
+admin.site.site_title = "Berth"
+admin.site.index_title = "Administration"
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("accounts/", include("allauth.account.urls")),
+    path("reservations/", include("reservations.urls")),
+    path("billing/", include("billing.urls")),
+    path("monitor/", include((monitor.urlpatterns, "monitor"))),
+    path("api/", include(([path("v1/", api.urls)], "api"))),
+    path("api/docs", views.api_docs, name="api-docs"),
+    path("admin/", admin.site.urls),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", health.metrics, name="metrics"),
+]

@@ -1,0 +1,1 @@
+"""What was booked: catalogue, booking, life cycle, reconcile loop."""

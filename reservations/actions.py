@@ -1,0 +1,273 @@
+"""What a customer can do: each one durable transaction, its audit row inside, hints after the commit."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from accounts import audit
+from accounts.models import User, Workspace
+from accounts.validators import no_control_characters
+from compute import capacity
+from compute.capacity import NoCapacity, PortRequest
+from compute.models import Forward, StorageServer, Volume
+from compute.scheduler import Request
+from reservations import pricing, quota, secrets
+from reservations.hints import hint_after_commit
+from reservations.models import (
+    Container,
+    Endpoint,
+    Event,
+    IdempotencyKey,
+    Reservation,
+    Service,
+    Size,
+    StorageProfile,
+    WorkspaceVolume,
+)
+from reservations.states import State
+from reservations.transitions import Stale, transition
+
+LATE_START = timedelta(minutes=2)  # a start that was "now" when the form was filled in is still now
+IN_A_MOMENT = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Booking:
+    """What somebody asks for. `start` None is now; `length` is how long from then."""
+
+    service: Service
+    size: Size
+    length: timedelta
+    start: datetime | None = None
+    storage: StorageProfile
+    storage_gb: int | None = None
+    volume: WorkspaceVolume | None = None
+    name: str = ""
+
+
+class InvalidBooking(Exception):
+    """Something in the booking cannot be; `problems` has a sentence for each field."""
+
+    code = "invalid"
+
+    def __init__(self, problems: dict[str, str]) -> None:
+        self.problems = problems
+        super().__init__(" ".join(problems.values()))
+
+
+class OverQuota(Exception):
+    """The workspace may not hold this much at once."""
+
+    code = "quota"
+
+
+class VolumeTaken(Exception):
+    """Another reservation has the volume at that time."""
+
+    code = "volume_taken"
+
+
+class KeyReused(Exception):
+    """The Idempotency-Key came with another body before."""
+
+    code = "idempotency_mismatch"
+
+
+def check(booking: Booking, workspace: Workspace, now: datetime) -> tuple[datetime, datetime]:
+    """The window of a booking that makes sense; raises InvalidBooking with every problem at its field."""
+    problems: dict[str, str] = {}
+    step = timedelta(minutes=settings.BERTH_STEP_MINUTES)
+    start = booking.start or now
+    longest = timedelta(hours=workspace.max_hours)
+    if booking.service.unavailable_reason:
+        problems["service"] = f"{booking.service.name} is not available: {booking.service.unavailable_reason}"
+    if not booking.size.active:
+        problems["size"] = "This size is not offered any more."
+    elif booking.size.ram_mib < booking.service.min_ram_mib:
+        problems["size"] = f"{booking.service.name} needs at least {booking.service.min_ram_mib} MiB of RAM."
+    if booking.length <= timedelta(0):
+        problems["duration"] = "The duration must be longer than zero."
+    elif booking.length % step:
+        problems["duration"] = f"The duration must be a multiple of {settings.BERTH_STEP_MINUTES} minutes."
+    elif booking.length > longest:
+        problems["duration"] = f"At most {workspace.max_hours} hours can be booked at once."
+    if start < now - LATE_START:
+        problems["start"] = "The start is in the past."
+    elif start > now + timedelta(days=workspace.max_days_ahead):
+        problems["start"] = f"The start can be at most {workspace.max_days_ahead} days ahead."
+    problems |= _check_storage(booking, workspace)
+    if len(booking.name) > 60:
+        problems["name"] = "A name has at most 60 characters."
+    try:
+        no_control_characters(booking.name)
+    except ValidationError as problem:
+        problems["name"] = problem.messages[0]
+    if problems:
+        raise InvalidBooking(problems)
+    start = max(start, now)
+    return start, start + booking.length
+
+
+def _check_storage(booking: Booking, workspace: Workspace) -> dict[str, str]:
+    profile, size_gb = booking.storage, booking.storage_gb
+    if not profile.active:
+        return {"storage": "This storage profile is not offered any more."}
+    if booking.volume:
+        if profile.code != StorageProfile.Code.C3:
+            return {"volume": "Only storage profile C3 can use a kept volume."}
+        if booking.volume.workspace_id != workspace.pk or booking.volume.volume.state == Volume.State.REMOVED:
+            return {"volume": "There is no such volume in this workspace."}
+        if booking.volume.service_id not in {None, booking.service.pk}:
+            return {"volume": f"This volume holds the data of another service ({booking.volume.service})."}
+        return {}
+    if size_gb is not None and not 1 <= size_gb <= profile.max_gb:
+        return {"storage_gb": f"The size must be between 1 and {profile.max_gb} GB."}
+    if profile.code != StorageProfile.Code.C1 and not StorageServer.objects.filter(active=True).exists():
+        return {"storage": "No storage server is in service; only C1 can be booked."}
+    return {}
+
+
+def book(
+    *, booking: Booking, workspace: Workspace, by: User, now: datetime, once: tuple[str, str] | None = None
+) -> tuple[Reservation, bool]:
+    """Book it: place, ports and price are held from now on. Returns the reservation and whether it is new.
+
+    `once` is an idempotency key and the body it came with: the same pair again returns the first reservation.
+    Raises InvalidBooking, OverQuota, NoCapacity, VolumeTaken or KeyReused, and has written nothing then.
+    """
+    try:
+        with transaction.atomic(durable=True):
+            # The workspace's row first: its quota is then exact, and a repeated key waits for the first.
+            workspace = Workspace.objects.select_for_update().get(pk=workspace.pk)
+            if once and (earlier := _earlier(by, *once)):
+                return earlier, False
+            start, end = check(booking, workspace, now)
+            reservation = _write(booking, workspace, start, end, by, now)
+            if once:
+                IdempotencyKey.objects.create(
+                    user=by, key=once[0], fingerprint=fingerprint(once[1]), reservation=reservation
+                )
+            hint_after_commit(reservation.pk)
+            return reservation, True
+    except IntegrityError as problem:
+        if "reservation_volume_once" in str(problem):
+            raise VolumeTaken("This volume is booked by another reservation at that time.") from problem
+        raise
+
+
+def fingerprint(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()
+
+
+def _earlier(user: User, key: str, body: str) -> Reservation | None:
+    found = IdempotencyKey.objects.select_related("reservation").filter(user=user, key=key).first()
+    if found is None:
+        return None
+    if found.fingerprint != fingerprint(body):
+        raise KeyReused("This Idempotency-Key was used with another body before.")
+    return found.reservation
+
+
+def _write(
+    booking: Booking, workspace: Workspace, start: datetime, end: datetime, by: User, now: datetime
+) -> Reservation:
+    storage_gb = booking.volume.volume.size_gb if booking.volume else booking.storage_gb or booking.storage.default_gb
+    keeps_new = booking.storage.code == StorageProfile.Code.C3 and booking.volume is None
+    own_gb = 0 if booking.storage.code == StorageProfile.Code.C3 else storage_gb
+    wanted = quota.Hold(start, end, booking.size.ram_mib, booking.size.cores, own_gb)
+    if problem := quota.shortfall(workspace, wanted, storage_gb if keeps_new else 0):
+        raise OverQuota(problem)
+    ports = [PortRequest(port["name"], port["kind"], port["port"]) for port in booking.service.ports]
+    allocation, forwards = capacity.place(
+        Request(booking.size.ram_mib, booking.size.cores, start, end), ports, rest=port_rest()
+    )
+    reservation = Reservation.objects.create(
+        workspace=workspace,
+        created_by=by,
+        name=booking.name,
+        service=booking.service,
+        image=booking.service.reference,
+        ram_mib=booking.size.ram_mib,
+        cores=booking.size.cores,
+        storage=booking.storage.code,
+        storage_gb=storage_gb,
+        kept_volume=booking.volume,
+        start=start,
+        end=end,
+        credentials=secrets.generate(booking.service.credentials),
+        price=pricing.quote(cores=booking.size.cores, length=booking.length),
+        created_at=now,
+        # A start that is due now gets its hint at once; the sweep looks only if that one was lost.
+        look_at=max(start, now + IN_A_MOMENT),
+    )
+    if keeps_new:
+        volume = Volume.objects.create(size_gb=storage_gb, kept=True, server=pick_storage())
+        reservation.kept_volume = WorkspaceVolume.objects.create(
+            workspace=workspace,
+            name=f"{booking.service.slug}-{reservation.pk}",
+            volume=volume,
+            service=booking.service,
+        )
+        reservation.save(update_fields=["kept_volume"])
+    Container.objects.create(reservation=reservation, generation=1, node=allocation.node, allocation=allocation)
+    Endpoint.objects.bulk_create(Endpoint(reservation=reservation, forward=forward) for forward in forwards)
+    Event.objects.create(reservation=reservation, at=now, new_state=State.BOOKED, text="Booked.", by=by.username)
+    audit.record(by=by, action="reservation.book", target=f"reservation:{reservation.pk}", service=booking.service.slug)
+    return reservation
+
+
+def port_rest() -> timedelta:
+    return timedelta(minutes=settings.BERTH_PORT_REST_MINUTES)
+
+
+def pick_storage() -> StorageServer:
+    """The storage server with the smallest part of its capacity promised."""
+    servers = list(StorageServer.objects.filter(active=True))
+    if not servers:
+        raise NoCapacity("No resources available: no storage server is in service.", None)
+
+    def filled(server: StorageServer) -> tuple[float, str]:
+        sizes = (
+            Volume.objects.filter(server=server).exclude(state=Volume.State.REMOVED).values_list("size_gb", flat=True)
+        )
+        return sum(sizes) / max(server.capacity_gb, 1), server.name
+
+    return min(servers, key=filled)
+
+
+def end(*, reservation: Reservation, text: str, by: object, now: datetime) -> bool:
+    """End it now, in whatever state it is; whether anything changed (False: it is ending or over already)."""
+    for _ in range(5):
+        state = State(reservation.state)
+        if state.final or state == State.ENDING:
+            return False
+        try:
+            with transaction.atomic(durable=True):
+                start_ending(reservation, text=text, by=by, now=now)
+                audit.record(by=by, action="reservation.end", target=f"reservation:{reservation.pk}", text=text)
+                hint_after_commit(reservation.pk)
+            return True
+        except Stale:  # a worker moved it in this instant: look again
+            reservation.refresh_from_db()
+    raise Stale(f"reservation {reservation.pk} keeps moving")
+
+
+def start_ending(reservation: Reservation, *, text: str, by: object, now: datetime, **changes: object) -> None:
+    """The transition to `ending`, wherever it comes from: the gateway's rules are unwanted in the same instant."""
+    transition(reservation, State.ENDING, text=text, by=by, now=now, reason=text[:400], **changes)
+    Forward.objects.filter(endpoint__reservation=reservation).update(wanted=False)
+
+
+def wish(*, reservation: Reservation, wish: Reservation.Wish, by: User, now: datetime) -> bool:
+    """Stop it (place and data are kept) or run it again; False when it is ending or over."""
+    with transaction.atomic(durable=True):
+        rows = Reservation.objects.filter(pk=reservation.pk).live().exclude(state=State.ENDING)
+        if not rows.update(wish=wish, look_at=now):
+            return False
+        audit.record(by=by, action=f"reservation.{wish}", target=f"reservation:{reservation.pk}")
+        hint_after_commit(reservation.pk)
+    return True

@@ -1,0 +1,152 @@
+"""What Berth ships: sizes, storage profiles and services. `manage.py seed_catalogue` writes it; admins change it after.
+
+Images carry upstream's names; the environment, ports and folders are those that each upstream image documents.
+"""
+
+from decimal import Decimal
+from typing import Any
+
+# Official images begin as root and drop privileges in their entrypoint; nothing needs more than this.
+ENTRYPOINT_CAPABILITIES = ["CHOWN", "SETUID", "SETGID", "DAC_OVERRIDE", "FOWNER", "NET_BIND_SERVICE", "KILL"]
+
+SIZES: list[dict[str, Any]] = [
+    {"slug": "tiny", "name": "Tiny", "cores": Decimal("0.25"), "ram_mib": 256},
+    {"slug": "small", "name": "Small", "cores": Decimal("0.5"), "ram_mib": 512},
+    {"slug": "medium", "name": "Medium", "cores": Decimal(1), "ram_mib": 1024},
+    {"slug": "large", "name": "Large", "cores": Decimal(2), "ram_mib": 2048},
+    {"slug": "huge", "name": "Huge", "cores": Decimal(4), "ram_mib": 4096},
+]
+
+PROFILES: list[dict[str, Any]] = [
+    {
+        "code": "C1",
+        "name": "Local",
+        "description": "On the node's own disk: the fastest. Removed with the reservation, and lost if the node dies.",
+        "default_gb": 1,
+        "max_gb": 20,
+    },
+    {
+        "code": "C2",
+        "name": "Remote",
+        "description": "On a storage server, so it can follow to another node. Removed with the reservation. Each write"
+        " crosses the network: databases and git repositories are slower here.",
+        "default_gb": 1,
+        "max_gb": 20,
+    },
+    {
+        "code": "C3",
+        "name": "Kept",
+        "description": "On a storage server and yours to keep: attach it to your next reservation of the same service."
+        " One reservation at a time. Databases and git repositories are slower here; keep a dump of what matters.",
+        "default_gb": 1,
+        "max_gb": 20,
+    },
+]
+
+SERVICES: list[dict[str, Any]] = [
+    {
+        "slug": "nginx",
+        "name": "nginx",
+        "description": "A web server for your pages, with a folder of its own.",
+        "icon": "world-www",
+        "image": "library/nginx:1.27",
+        "ports": [{"name": "web", "kind": "http", "port": 80}],
+        "connect": ["curl http://{host}:{port}/"],
+        "mount_path": "/usr/share/nginx/html",
+        "capabilities": ENTRYPOINT_CAPABILITIES,
+        "default_size": "tiny",
+        "position": 10,
+    },
+    {
+        "slug": "redis",
+        "name": "Redis",
+        "description": "An in-memory store that keeps an append-only file, with a password.",
+        "icon": "stack-2",
+        "image": "library/redis:7.4",
+        "ports": [{"name": "redis", "kind": "tcp", "port": 6379}],
+        "command": ["redis-server", "--requirepass", "{password}", "--appendonly", "yes", "--dir", "/data"],
+        "credentials": {"password": "random:24"},
+        "connect": ["redis-cli -h {host} -p {port} -a {password}"],
+        "mount_path": "/data",
+        "capabilities": ENTRYPOINT_CAPABILITIES,
+        "default_size": "tiny",
+        "position": 20,
+    },
+    {
+        "slug": "mysql",
+        "name": "MySQL",
+        "description": "A relational database with an account and a database of your own.",
+        "icon": "database",
+        "image": "library/mysql:8.4",
+        "ports": [{"name": "mysql", "kind": "tcp", "port": 3306}],
+        "environment": {
+            "MYSQL_ROOT_PASSWORD": "{root_password}",
+            "MYSQL_DATABASE": "{database}",
+            "MYSQL_USER": "{user}",
+            "MYSQL_PASSWORD": "{password}",
+        },
+        "credentials": {
+            "user": "berth",
+            "password": "random:24",
+            "database": "berth",
+            "root_password": "random:24",
+        },
+        "connect": ["mysql -h {host} -P {port} -u {user} -p{password} {database}"],
+        "mount_path": "/var/lib/mysql",
+        "capabilities": ENTRYPOINT_CAPABILITIES,
+        "min_ram_mib": 512,
+        "default_size": "medium",
+        "position": 30,
+    },
+    {
+        "slug": "mongodb",
+        "name": "MongoDB",
+        "description": "A document database with a root account.",
+        "icon": "leaf",
+        "image": "library/mongo:7.0",
+        "ports": [{"name": "mongo", "kind": "tcp", "port": 27017}],
+        "environment": {"MONGO_INITDB_ROOT_USERNAME": "{user}", "MONGO_INITDB_ROOT_PASSWORD": "{password}"},
+        "credentials": {"user": "berth", "password": "random:24"},
+        "connect": ["mongosh mongodb://{user}:{password}@{host}:{port}/?authSource=admin"],
+        "mount_path": "/data/db",
+        "capabilities": ENTRYPOINT_CAPABILITIES,
+        "min_ram_mib": 512,
+        "default_size": "medium",
+        "position": 40,
+    },
+    {
+        "slug": "jenkins",
+        "name": "Jenkins",
+        "description": "A build server for your pipelines, with an admin account.",
+        "icon": "settings-automation",
+        "image": "jenkins/jenkins:lts",
+        "ports": [{"name": "web", "kind": "http", "port": 8080}],
+        "environment": {
+            "JAVA_OPTS": "-Djenkins.install.runSetupWizard=false -XX:MaxRAMPercentage=60",
+            "JENKINS_OPTS": "--argumentsRealm.passwd.{user}={password} --argumentsRealm.roles.{user}=admin",
+        },
+        "credentials": {"user": "admin", "password": "random:24"},
+        "connect": ["curl -u {user}:{password} http://{host}:{port}/api/json"],
+        "mount_path": "/var/jenkins_home",
+        "capabilities": ENTRYPOINT_CAPABILITIES,
+        "pids": 1024,
+        "min_ram_mib": 1024,
+        "default_size": "large",
+        "position": 50,
+    },
+    {
+        "slug": "shell",
+        "name": "Shell",
+        "description": "A Linux workstation that you reach by SSH, with a home of its own.",
+        "icon": "terminal-2",
+        "image": "linuxserver/openssh-server:latest",
+        "ports": [{"name": "ssh", "kind": "ssh", "port": 2222}],
+        "environment": {"USER_NAME": "{user}", "USER_PASSWORD": "{password}", "PASSWORD_ACCESS": "true"},
+        "credentials": {"user": "berth", "password": "random:24"},
+        "connect": ["ssh -p {port} {user}@{host}"],
+        "mount_path": "/config",
+        "capabilities": [*ENTRYPOINT_CAPABILITIES, "SYS_CHROOT", "AUDIT_WRITE"],
+        "default_size": "small",
+        "position": 60,
+    },
+]

@@ -1,0 +1,38 @@
+"""One worker at a time works on a reservation: a claim with a token and an expiry, on the row itself."""
+
+import uuid
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db.models import Q
+
+from reservations.models import Reservation
+from reservations.transitions import Stale
+
+Clock = Callable[[], datetime]
+CLAIM_LASTS = timedelta(seconds=90)  # longer than any single call to a machine may take
+
+
+def claim(reservation_id: int, now: datetime) -> Reservation | None:
+    """The reservation, ours until the claim expires; None when it is final or another worker has it."""
+    token = uuid.uuid4()
+    free = Q(claim_expires_at=None) | Q(claim_expires_at__lte=now)
+    won = (
+        Reservation.objects.live()
+        .filter(free, pk=reservation_id)
+        .update(claim_token=token, claim_expires_at=now + CLAIM_LASTS)
+    )
+    return Reservation.objects.select_related("service", "workspace").get(pk=reservation_id) if won else None
+
+
+def renew(reservation: Reservation, now: datetime) -> None:
+    """Keep the claim while a long step goes on. Raises Stale when it is lost, or the reservation was moved."""
+    rows = Reservation.objects.filter(pk=reservation.pk, claim_token=reservation.claim_token, state=reservation.state)
+    if not rows.update(claim_expires_at=now + CLAIM_LASTS):
+        raise Stale(f"reservation {reservation.pk} was taken over")
+
+
+def let_go(reservation_id: int, token: UUID | None) -> None:
+    """Give the claim back, if it is still ours."""
+    Reservation.objects.filter(pk=reservation_id, claim_token=token).update(claim_token=None, claim_expires_at=None)

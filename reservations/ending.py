@@ -1,0 +1,95 @@
+"""Takes a reservation down: rule and connections first, then containers, mounts, volumes, and what was held last."""
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from compute import capacity, drivers, forwarding, volumes
+from compute.models import Forward, Gateway, Volume
+from reservations import actions
+from reservations.claims import Clock, renew
+from reservations.models import Container, Endpoint, Reservation
+from reservations.states import State
+from reservations.transitions import transition
+
+HOLD_ON = timedelta(minutes=5)
+
+
+def take_down(reservation: Reservation, clock: Clock) -> None:
+    """Until nothing of it is left on any machine, seen and not supposed.
+
+    Raises NoAnswer, EngineRefused or CommandFailed when that cannot be seen; what was done so far stays done.
+    """
+    _unroute(reservation)
+    for container in present(reservation):
+        renew(reservation, clock())
+        remove_container(container, clock())
+    _remove_volumes(reservation)
+
+
+def present(reservation: Reservation) -> list[Container]:
+    """The containers of any generation that may still be on a machine."""
+    rows = Container.objects.select_related("node", "allocation", "volume__server")
+    return list(rows.filter(reservation=reservation, gone_at=None))
+
+
+def _unroute(reservation: Reservation) -> None:
+    forwards = Forward.objects.filter(endpoint__reservation=reservation)
+    forwards.filter(wanted=True).update(wanted=False)
+    by_gateway: dict[int, list[int]] = {}
+    for gateway_id, forward_id in forwards.values_list("gateway_id", "pk"):
+        by_gateway.setdefault(gateway_id, []).append(forward_id)
+    for gateway_id, ids in by_gateway.items():
+        forwarding.sync(Gateway.objects.get(pk=gateway_id), only_for=ids)
+
+
+def remove_container(container: Container, now: datetime) -> None:
+    """Container, network and mount off the node, then its RAM and cores are free. Raises as `take_down`."""
+    if container.allocation.taken_at is not None:
+        drivers.engine(container.node).remove(container.machine_name)
+        host = drivers.host(container.node)
+        volume = container.volume
+        if host and volume:
+            if volume.server:
+                volumes.detach(host, volume.spec)
+            else:
+                volumes.remove_local(host, volume.spec)
+    with transaction.atomic():
+        capacity.release(container.allocation, now)
+        Container.objects.filter(pk=container.pk).update(gone_at=now, presence="absent", observed_at=now)
+        if container.volume:
+            state = Volume.State.DETACHED if container.volume.server else Volume.State.REMOVED
+            Volume.objects.filter(pk=container.volume.pk).update(state=state, node=None)
+
+
+def _remove_volumes(reservation: Reservation) -> None:
+    """Remote volumes that end with their reservation; kept ones are never touched here."""
+    rows = Volume.objects.filter(containers__reservation=reservation, kept=False, server__isnull=False)
+    for volume in rows.exclude(state=Volume.State.REMOVED).select_related("server").distinct():
+        if volume.server:
+            volumes.remove_remote(drivers.storage(volume.server), volume.server.spec, volume.machine_name)
+            Volume.objects.filter(pk=volume.pk).update(state=Volume.State.REMOVED)
+
+
+def hold_on(reservation: Reservation, now: datetime) -> None:
+    """It may still be there: keep its place from being planned for somebody else."""
+    for container in present(reservation):
+        with transaction.atomic():
+            capacity.hold_until(container.allocation, now + HOLD_ON)
+
+
+def finish(reservation: Reservation, now: datetime) -> None:
+    """Give the ports back and close it, as ended or as failed."""
+    with transaction.atomic(durable=True):
+        endpoints = Endpoint.objects.select_related("forward").filter(reservation=reservation)
+        capacity.release_ports([endpoint.forward for endpoint in endpoints], now, actions.port_rest())
+        reservation.refresh_from_db(fields=["failure"])
+        transition(
+            reservation,
+            State.FAILED if reservation.failure else State.ENDED,
+            text=reservation.failure or "Everything of it was removed.",
+            by="Berth",
+            now=now,
+            token=reservation.claim_token,
+            reason=reservation.failure,
+        )

@@ -1,0 +1,76 @@
+"""Copies images from an upstream registry into the private one, with skopeo, and records their digests."""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.conf import settings
+
+from reservations.models import Service
+
+COPY_TIMEOUT_S = 1800
+LOOK_TIMEOUT_S = 60
+
+
+class CannotMirror(Exception):
+    """The image could not be copied; the message says why."""
+
+
+def mirror(service: Service, upstream: str, *, insecure_upstream: bool, now: datetime) -> bool:
+    """Bring the service's image into the private registry; whether anything changed.
+
+    The digest that is recorded is the private registry's own, so that nodes pull exactly what was copied.
+    """
+    if not settings.BERTH_REGISTRY:
+        raise CannotMirror("No private registry is set: BERTH_REGISTRY must name one as host:port.")
+    source = f"docker://{upstream}/{service.image}"
+    target = f"docker://{settings.BERTH_REGISTRY}/{service.image}"
+    wanted = _digest(source, insecure=insecure_upstream)
+    if wanted is None:
+        raise CannotMirror(f"{upstream} does not have {service.image}.")
+    there = _digest(target, insecure=True)
+    if there is not None and there == service.digest and wanted == service.upstream_digest:
+        return False
+    verify = "false" if insecure_upstream else "true"
+    # One architecture: that of this machine, which is what the nodes are taken to have. So the digest may differ
+    # from upstream's, which can be that of a list of architectures.
+    _skopeo(
+        ["copy", "--quiet", f"--src-tls-verify={verify}", "--dest-tls-verify=false", source, target], COPY_TIMEOUT_S
+    )
+    there = _digest(target, insecure=True)
+    if there is None:
+        raise CannotMirror(f"{settings.BERTH_REGISTRY} does not have {service.image} after copying it.")
+    Service.objects.filter(pk=service.pk).update(digest=there, upstream_digest=wanted, mirrored_at=now)
+    return True
+
+
+def _digest(reference: str, *, insecure: bool) -> str | None:
+    """The digest of the image, or None when the registry does not have it."""
+    flags = ["--tls-verify=false"] if insecure else []
+    try:
+        raw = _skopeo(["inspect", "--no-tags", *flags, reference], LOOK_TIMEOUT_S)
+    except CannotMirror as problem:
+        if "manifest unknown" in str(problem) or "name unknown" in str(problem) or "repository name" in str(problem):
+            return None
+        raise
+    return str(json.loads(raw)["Digest"])
+
+
+def _skopeo(arguments: Sequence[str], timeout_s: int) -> str:
+    try:
+        done = subprocess.run(
+            ["skopeo", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except FileNotFoundError:
+        raise CannotMirror("skopeo is not installed (Debian: apt-get install skopeo).") from None
+    except subprocess.TimeoutExpired:
+        raise CannotMirror(f"skopeo {arguments[0]} did not finish within {timeout_s} s.") from None
+    if done.returncode:
+        raise CannotMirror(done.stderr.strip()[-500:] or f"skopeo {arguments[0]} failed")
+    return done.stdout

@@ -1,0 +1,63 @@
+"""What a booking would cost and whether it would fit, without holding anything."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from accounts.models import Workspace
+from compute import capacity, scheduler
+from compute.scheduler import Request, Short
+from reservations import actions, pricing, quota
+from reservations.actions import Booking
+from reservations.forms import BookingForm
+from reservations.models import StorageProfile
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The answer while somebody is choosing; `sentence` says why it does not fit."""
+
+    price: Decimal | None = None
+    per_hour: Decimal | None = None
+    length: timedelta | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    fits: bool = False
+    sentence: str = ""
+    next_slot: datetime | None = None
+    problems: dict[str, str] = field(default_factory=dict)
+
+
+def quote(form: BookingForm, now: datetime) -> Quote:
+    """The quote for what is in the form so far; incomplete or wrong fields give their sentences."""
+    if not form.is_valid():
+        problems = {name: str(errors[0]) for name, errors in form.errors.items() if name in form.data}
+        return Quote(problems=problems, sentence=next(iter(problems.values()), "Choose a service and a size."))
+    return quote_booking(form.booking(), form.workspace, now)
+
+
+def quote_booking(booking: Booking, workspace: Workspace, now: datetime) -> Quote:
+    price = pricing.quote(cores=booking.size.cores, length=booking.length)
+    per_hour = pricing.quote(cores=booking.size.cores, length=HOUR)
+    try:
+        start, end = actions.check(booking, workspace, now)
+    except actions.InvalidBooking as problem:
+        return Quote(price, per_hour, booking.length, problems=problem.problems, sentence=str(problem))
+    sentence, next_slot = _why_not(booking, workspace, start, end)
+    return Quote(price, per_hour, booking.length, start, end, not sentence, sentence, next_slot)
+
+
+def _why_not(booking: Booking, workspace: Workspace, start: datetime, end: datetime) -> tuple[str, datetime | None]:
+    storage_gb = booking.volume.volume.size_gb if booking.volume else booking.storage_gb or booking.storage.default_gb
+    kept = booking.storage.code == StorageProfile.Code.C3
+    hold = quota.Hold(start, end, booking.size.ram_mib, booking.size.cores, 0 if kept else storage_gb)
+    over = quota.shortfall(workspace, hold, storage_gb if kept and not booking.volume else 0)
+    if over:
+        return over, None
+    request = Request(booking.size.ram_mib, booking.size.cores, start, end)
+    choice = capacity.choose(request)
+    if isinstance(choice, Short):
+        return scheduler.SENTENCES[choice], capacity.next_slot(request)
+    return "", None

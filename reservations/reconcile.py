@@ -1,0 +1,259 @@
+"""The reconcile loop: brings one reservation nearer to what should be.
+
+`reconcile(id)` claims the row, reads what should be, observes what is, does idempotent steps, and records the
+outcome only if the claim still holds. It can die at any line and be called again; two at once do the work of
+one. Starting is in `starting.py`, taking down in `ending.py`.
+
+Three kinds of trouble: the node said no (EngineRefused, CommandFailed), the node gave no answer (NoAnswer:
+unknown, nothing is deleted or released upon it), and Stale (somebody else moved the row: drop what we know).
+"""
+
+import logging
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from compute import capacity, drivers
+from compute.capacity import NoCapacity
+from compute.engine import EngineRefused
+from compute.health import mark_unreachable
+from compute.models import Node
+from compute.shell import CommandFailed, NoAnswer
+from compute.spec import Presence
+from reservations import actions, ending, starting
+from reservations.claims import Clock, claim, let_go
+from reservations.hints import hint
+from reservations.models import Container, Reservation
+from reservations.states import State
+from reservations.transitions import Stale, transition
+
+logger = logging.getLogger(__name__)
+PLATFORM = "Berth"
+MOST_STEPS = 8  # in one go, so that a fault in the table can never spin
+MOST_RESTARTS = 3
+
+
+def reconcile(reservation_id: int, clock: Clock = timezone.now) -> None:
+    """Do what can be done for this reservation now, and note when to look at it again."""
+    reservation = claim(reservation_id, clock())
+    if reservation is None:
+        return
+    token = reservation.claim_token
+    again = False
+    try:
+        for _ in range(MOST_STEPS):
+            if not step(reservation, clock):
+                break
+    except Stale:
+        again = True
+    finally:
+        let_go(reservation_id, token)
+    if again:  # somebody moved it while we worked, and could not claim it: it is theirs to look at now
+        hint(reservation_id)
+
+
+def step(reservation: Reservation, clock: Clock) -> bool:
+    """One step from today's state; True when the next one can follow at once."""
+    now = clock()
+    state = State(reservation.state)
+    if state.final:
+        return False
+    if state != State.ENDING and now >= reservation.end:
+        actions.start_ending(
+            reservation, text="The booked time is over.", by=PLATFORM, now=now, token=reservation.claim_token
+        )
+        return True
+    return STEPS[state](reservation, clock)
+
+
+def _booked(reservation: Reservation, clock: Clock) -> bool:
+    """Begin when it is time and the place is really free; move to another node if its own is not in service."""
+    now = clock()
+    if now < reservation.start:
+        return look_later(reservation, reservation.start)
+    container = starting.container_of(reservation)
+    if container.node.health != Node.Health.OK:
+        return _start_elsewhere(reservation, container, f"{container.node.name} is not in service", clock)
+    wait = ""
+    with transaction.atomic(durable=True):
+        wait = capacity.take(container.allocation, now)
+        if not wait:
+            transition(
+                reservation,
+                State.STARTING,
+                text="Starting.",
+                by=PLATFORM,
+                now=now,
+                token=reservation.claim_token,
+            )
+            starting.want_forwards(reservation)
+    if wait:
+        return try_again(reservation, f"It starts as soon as it can: {wait}.", clock)
+    return True
+
+
+def _starting(reservation: Reservation, clock: Clock) -> bool:
+    now = clock()
+    if reservation.deadline and now >= reservation.deadline:
+        return give_up(reservation, f"It could not be started in time. {reservation.reason}".strip(), clock)
+    container = starting.container_of(reservation)
+    try:
+        ready = starting.bring_up(reservation, container, clock)
+    except starting.NodeSilent as problem:
+        return _node_silent(reservation, container, str(problem), clock)
+    except starting.PortsTaken:
+        return starting.use_other_ports(reservation, container, clock) or try_again(
+            reservation, "A port of the node was in use; another one is being tried.", clock
+        )
+    except (EngineRefused, CommandFailed) as problem:
+        if reservation.attempts >= 3 or isinstance(problem, starting.Hopeless):
+            return give_up(reservation, f"It could not be started: {problem}", clock)
+        return try_again(reservation, f"A step failed and is tried again: {problem}", clock)
+    except NoAnswer as problem:  # gateway or storage server: the node is not to blame
+        return try_again(reservation, f"Waiting for an answer: {problem}", clock)
+    if not ready:
+        return look_later(reservation, clock() + starting.LOOK_AGAIN)
+    now = clock()
+    transition(
+        reservation,
+        State.RUNNING,
+        text="It answers at its address.",
+        by=PLATFORM,
+        now=now,
+        token=reservation.claim_token,
+        running_since=reservation.running_since or now,
+        look_at=reservation.end,
+    )
+    return False
+
+
+def _running(reservation: Reservation, clock: Clock) -> bool:
+    """Compare with the engine; stop on wish; start again what ended by itself."""
+    container = starting.container_of(reservation)
+    engine = drivers.engine(container.node)
+    try:
+        if reservation.wish == Reservation.Wish.STOP:
+            engine.stop(container.machine_name, grace_s=10)
+            transition(
+                reservation,
+                State.STOPPED,
+                text="Stopped. Its place and its data are kept until the end.",
+                by=PLATFORM,
+                now=clock(),
+                token=reservation.claim_token,
+                look_at=reservation.end,
+            )
+            return False
+        seen = engine.observe(container.machine_name)
+    except (NoAnswer, EngineRefused) as problem:
+        return try_again(reservation, f"The node gives no answer at the moment: {problem}", clock)
+    starting.write_observation(container, seen, clock())
+    if seen.presence == Presence.RUNNING:
+        if reservation.reason:
+            Reservation.objects.filter(pk=reservation.pk, claim_token=reservation.claim_token).update(reason="")
+        return look_later(reservation, reservation.end)
+    if seen.presence == Presence.UNKNOWN:
+        return try_again(reservation, "The node's engine does not know how the container is.", clock)
+    why = starting.why_it_ended(seen)
+    if reservation.restarts >= MOST_RESTARTS:
+        return give_up(reservation, f"{why} It had been started again {MOST_RESTARTS} times.", clock)
+    transition(
+        reservation,
+        State.STARTING,
+        text=f"{why} It is started again.",
+        by=PLATFORM,
+        now=clock(),
+        token=reservation.claim_token,
+        reason=why,
+        restarts=reservation.restarts + 1,
+    )
+    return True
+
+
+def _stopped(reservation: Reservation, clock: Clock) -> bool:
+    if reservation.wish == Reservation.Wish.STOP:
+        return look_later(reservation, reservation.end)
+    transition(
+        reservation,
+        State.STARTING,
+        text="Starting again.",
+        by=PLATFORM,
+        now=clock(),
+        token=reservation.claim_token,
+    )
+    return True
+
+
+def _ending(reservation: Reservation, clock: Clock) -> bool:
+    try:
+        ending.take_down(reservation, clock)
+    except (NoAnswer, EngineRefused, CommandFailed) as problem:
+        ending.hold_on(reservation, clock())
+        return try_again(reservation, f"Waiting to be sure that it is gone: {problem}", clock, renew_deadline=True)
+    ending.finish(reservation, clock())
+    return False
+
+
+STEPS: dict[State, Callable[[Reservation, Clock], bool]] = {
+    State.BOOKED: _booked,
+    State.STARTING: _starting,
+    State.RUNNING: _running,
+    State.STOPPED: _stopped,
+    State.ENDING: _ending,
+}
+if set(STEPS) != {state for state in State if not state.final}:
+    raise AssertionError("every live state needs a step")
+
+
+def _node_silent(reservation: Reservation, container: Container, problem: str, clock: Clock) -> bool:
+    """The node gave no answer in the middle of a start: once may be chance, twice is another node's turn."""
+    if reservation.attempts < 1:
+        return try_again(reservation, f"{container.node.name} gives no answer; trying again.", clock)
+    mark_unreachable(container.node, problem)
+    return _start_elsewhere(reservation, container, f"{container.node.name} gives no answer", clock)
+
+
+def _start_elsewhere(reservation: Reservation, container: Container, why: str, clock: Clock) -> bool:
+    """Place it anew on another node; what may be left on the old one is removed when that answers again."""
+    try:
+        starting.move_elsewhere(reservation, container, why, clock())
+    except NoCapacity as none:
+        return try_again(reservation, f"{why}, and no other node has room: {none}", clock)
+    return True
+
+
+def look_later(reservation: Reservation, at: datetime) -> bool:
+    """Nothing to do until `at`."""
+    Reservation.objects.filter(pk=reservation.pk, claim_token=reservation.claim_token, state=reservation.state).update(
+        look_at=min(at, reservation.end) if reservation.state != State.ENDING else at
+    )
+    return False
+
+
+def try_again(reservation: Reservation, reason: str, clock: Clock, *, renew_deadline: bool = False) -> bool:
+    """Say why it waits, and look again after 1, 2, 4 … 30 s, each a little off so that not all come at once."""
+    now = clock()
+    pause = timedelta(seconds=min(2**reservation.attempts, 30) * random.uniform(0.8, 1.2))
+    changes: dict[str, object] = {
+        "reason": reason[:400],
+        "attempts": reservation.attempts + 1,
+        "look_at": now + pause,
+    }
+    if renew_deadline and reservation.deadline and now >= reservation.deadline:
+        changes["deadline"] = now + timedelta(minutes=2)
+        logger.error("reservation %d is late in ending: %s", reservation.pk, reason)
+    rows = Reservation.objects.filter(pk=reservation.pk, claim_token=reservation.claim_token, state=reservation.state)
+    if not rows.update(**changes):
+        raise Stale(f"reservation {reservation.pk} was moved")
+    return False
+
+
+def give_up(reservation: Reservation, why: str, clock: Clock) -> bool:
+    """End it as failed: everything is taken down first, on the one way that everything is taken down."""
+    actions.start_ending(
+        reservation, text=why, by=PLATFORM, now=clock(), token=reservation.claim_token, failure=why[:400]
+    )
+    return True

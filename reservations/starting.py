@@ -1,0 +1,310 @@
+"""Brings a container up: image, volume, network and gateway rule side by side, then the start, then the answer."""
+
+import http.client
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from compute import capacity, drivers, forwarding, volumes
+from compute.capacity import NoCapacity, PortRequest
+from compute.engine import ContainerEngine, EngineRefused, ImageMissing, PortTaken
+from compute.models import Forward, Node, Volume
+from compute.scheduler import Request
+from compute.shell import NoAnswer
+from compute.spec import (
+    LABEL_EXPIRES_AT,
+    LABEL_GENERATION,
+    LABEL_RESERVATION,
+    LABEL_WORKSPACE,
+    ContainerSpec,
+    Observed,
+    PortSpec,
+    Presence,
+)
+from reservations import actions
+from reservations.claims import Clock, renew
+from reservations.models import Container, Endpoint, Reservation, StorageProfile
+from reservations.states import State
+from reservations.transitions import note
+
+logger = logging.getLogger(__name__)
+LOOK_AGAIN = timedelta(seconds=1)
+WAIT_INLINE_S = 3.0  # most services answer within this; a slower one is looked at again, and holds no worker
+PROBE_EVERY_S = 0.015
+PROGRESS_EVERY_S = 1.0
+
+# Calls to a node that do not depend on each other run side by side; none of them uses the database.
+_side = ThreadPoolExecutor(max_workers=24, thread_name_prefix="side")
+
+
+class NodeSilent(Exception):
+    """The node gave no answer: what is on it is unknown."""
+
+
+class PortsTaken(Exception):
+    """A stranger on the node sits on a port of ours."""
+
+
+class Hopeless(EngineRefused):
+    """Trying again cannot help."""
+
+
+@contextmanager
+def _asking_the_node() -> Iterator[None]:
+    try:
+        yield
+    except NoAnswer as problem:
+        raise NodeSilent(str(problem)) from problem
+
+
+def container_of(reservation: Reservation) -> Container:
+    """The container row of today's generation."""
+    return Container.objects.select_related("node__gateway", "allocation", "volume__server").get(
+        reservation=reservation, generation=reservation.generation
+    )
+
+
+def want_forwards(reservation: Reservation) -> None:
+    Forward.objects.filter(endpoint__reservation=reservation, released_at=None).update(wanted=True)
+
+
+def bring_up(reservation: Reservation, container: Container, clock: Clock) -> bool:
+    """Do whatever is missing until the service answers; False when it does not answer yet.
+
+    Raises NodeSilent, PortsTaken, Hopeless, EngineRefused, CommandFailed; NoAnswer for gateway or storage server.
+    """
+    with _asking_the_node():
+        engine = drivers.engine(container.node)
+        if engine.observe(container.machine_name).presence != Presence.RUNNING:
+            _create(reservation, container, engine, clock)
+    _route(reservation)
+    return _answers(reservation, container, engine)
+
+
+def _create(reservation: Reservation, container: Container, engine: ContainerEngine, clock: Clock) -> None:
+    _pull(reservation, engine, clock)
+    volume = _volume_row(reservation, container)
+    host = drivers.host(container.node)
+    spec = _spec(reservation, container, None)
+    network = _side.submit(engine.make_network, spec)
+    attached = _side.submit(volumes.attach, host, volume.spec) if volume and host else None
+    gateway_problem: Exception | None = None
+    try:
+        _route(reservation)
+    except NoAnswer as problem:  # the container can start meanwhile; bring_up asks the gateway again
+        gateway_problem = problem
+    network.result()
+    volume_path = attached.result() if attached else None
+    renew(reservation, clock())
+    try:
+        seen = engine.start(_spec(reservation, container, volume_path))
+    except PortTaken as problem:
+        raise PortsTaken(str(problem)) from problem
+    except ImageMissing as problem:
+        raise Hopeless(str(problem)) from problem
+    write_observation(container, seen, clock())
+    if gateway_problem:
+        logger.warning("reservation %d: the gateway gave no answer: %s", reservation.pk, gateway_problem)
+
+
+def _pull(reservation: Reservation, engine: ContainerEngine, clock: Clock) -> None:
+    """Fetch the image if the node lacks it, showing how far it is; stops when the customer deletes meanwhile."""
+    if engine.has_image(reservation.image):
+        return
+    shown = 0.0
+
+    def show(done: int, total: int) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= PROGRESS_EVERY_S:
+            shown = time.monotonic()
+            renew(reservation, clock())
+            Reservation.objects.filter(pk=reservation.pk, claim_token=reservation.claim_token).update(
+                progress=min(99, 100 * done // max(total, 1))
+            )
+
+    show(0, 1)
+    try:
+        engine.pull(reservation.image, show)
+    except ImageMissing as problem:
+        raise Hopeless(str(problem)) from problem
+    Reservation.objects.filter(pk=reservation.pk, claim_token=reservation.claim_token).update(progress=100)
+
+
+def _volume_row(reservation: Reservation, container: Container) -> Volume | None:
+    """The volume of this generation, written down before anything of it is on a machine."""
+    if not reservation.service.mount_path:
+        return None
+    if container.volume is None:
+        if reservation.kept_volume:
+            volume = reservation.kept_volume.volume
+        elif reservation.storage == StorageProfile.Code.C1:
+            volume = Volume(size_gb=reservation.storage_gb)
+        else:
+            volume = _earlier_volume(reservation) or Volume(
+                size_gb=reservation.storage_gb, server=actions.pick_storage()
+            )
+        with transaction.atomic():
+            volume.node, volume.state = container.node, Volume.State.ATTACHED
+            volume.save()
+            Container.objects.filter(pk=container.pk).update(volume=volume)
+        container.volume = volume
+    return container.volume
+
+
+def _earlier_volume(reservation: Reservation) -> Volume | None:
+    """The remote volume of an earlier generation, which comes along to another node."""
+    return Volume.objects.filter(containers__reservation=reservation, server__isnull=False).first()
+
+
+def _spec(reservation: Reservation, container: Container, volume_path: str | None) -> ContainerSpec:
+    service = reservation.service
+    forwards = Forward.objects.filter(endpoint__reservation=reservation).order_by("pk")
+    values = reservation.credentials
+    return ContainerSpec(
+        name=container.machine_name,
+        image=reservation.image,
+        labels={
+            LABEL_RESERVATION: str(reservation.pk),
+            LABEL_GENERATION: str(container.generation),
+            LABEL_EXPIRES_AT: reservation.end.isoformat(),
+            LABEL_WORKSPACE: str(reservation.workspace_id),
+        },
+        ram_mib=reservation.ram_mib,
+        cores=reservation.cores,
+        ports=tuple(PortSpec(f.container_port, container.node.address, f.node_port) for f in forwards),
+        environment={key: template.format(**values) for key, template in service.environment.items()},
+        command=tuple(word.format(**values) for word in service.command),
+        capabilities=tuple(service.capabilities),
+        pids=service.pids,
+        hostname=f"{service.slug}-{reservation.pk}",
+        volume_path=volume_path,
+        mount_path=service.mount_path or None,
+    )
+
+
+def _route(reservation: Reservation) -> None:
+    """Have the gateway's rules in place. Raises NoAnswer or CommandFailed."""
+    forwards = list(Forward.objects.filter(endpoint__reservation=reservation).select_related("gateway"))
+    if forwards:
+        forwarding.sync(forwards[0].gateway, only_for=[forward.pk for forward in forwards])
+
+
+def _answers(reservation: Reservation, container: Container, engine: ContainerEngine) -> bool:
+    """Whether every port answers, waiting a little; raises EngineRefused when the container ended instead."""
+    until = time.monotonic() + WAIT_INLINE_S
+    waiting = list(Forward.objects.filter(endpoint__reservation=reservation))
+    while True:
+        waiting = [f for f in waiting if not answers(container.node.address, f.node_port, f.kind)]
+        if not waiting:
+            return True
+        if time.monotonic() >= until:
+            break
+        time.sleep(PROBE_EVERY_S)
+    with _asking_the_node():
+        seen = engine.observe(container.machine_name)
+    if seen.presence in {Presence.EXITED, Presence.ABSENT}:
+        raise EngineRefused(why_it_ended(seen))
+    return False
+
+
+def answers(address: str, port: int, kind: str, timeout_s: float = 1.0) -> bool:
+    """Whether the service behind the node's port speaks: any HTTP answer, an SSH banner, or a TCP connection."""
+    try:
+        if kind == Forward.Kind.HTTP:
+            connection = http.client.HTTPConnection(address, port, timeout=timeout_s)
+            try:
+                connection.request("GET", "/", headers={"User-Agent": "berth-readiness"})
+                return connection.getresponse().status < 500
+            finally:
+                connection.close()
+        with socket.create_connection((address, port), timeout=timeout_s) as connection_:
+            return kind != Forward.Kind.SSH or connection_.recv(4) == b"SSH-"
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def why_it_ended(seen: Observed) -> str:
+    if seen.presence == Presence.ABSENT:
+        return "The container was gone from its node."
+    if seen.out_of_memory:
+        return "The container used more memory than its size allows and was ended."
+    return f"The container ended by itself (exit code {seen.exit_code})."
+
+
+def write_observation(container: Container, seen: Observed, now: datetime) -> None:
+    Container.objects.filter(pk=container.pk).update(
+        presence=seen.presence,
+        engine_id=seen.engine_id or container.engine_id,
+        exit_code=seen.exit_code,
+        observed_at=now,
+    )
+
+
+def use_other_ports(reservation: Reservation, container: Container, clock: Clock) -> bool:
+    """Take other public ports, and remove the container that could not get the old ones."""
+    drivers.engine(container.node).remove(container.machine_name)
+    with transaction.atomic(durable=True):
+        renew(reservation, clock())
+        capacity.change_ports(
+            Forward.objects.select_for_update(of=("self",))
+            .select_related("node__gateway")
+            .filter(endpoint__reservation=reservation)
+        )
+        note(
+            reservation,
+            "A port of the node was in use by something else; the address changed.",
+            by="Berth",
+            now=clock(),
+        )
+    return False
+
+
+def move_elsewhere(reservation: Reservation, old: Container, why: str, now: datetime) -> None:
+    """A new generation on another node, with the same public address where the node shares the gateway.
+
+    The old generation keeps its allocation until it was seen to be gone. Raises NoCapacity or Stale.
+    """
+    request = Request(reservation.ram_mib, reservation.cores, max(now, reservation.start), reservation.end)
+    with transaction.atomic(durable=True):
+        renew(reservation, now)
+        allocation, _ = capacity.place(request, [], rest=actions.port_rest(), exclude=[old.node_id])
+        if reservation.state == State.STARTING and (wait := capacity.take(allocation, now)):
+            raise NoCapacity(wait, None)
+        if old.allocation.taken_at is None:
+            capacity.release(old.allocation, now)
+            Container.objects.filter(pk=old.pk).update(gone_at=now)
+        reservation.generation += 1
+        Container.objects.create(
+            reservation=reservation,
+            generation=reservation.generation,
+            node=allocation.node,
+            allocation=allocation,
+        )
+        _move_forwards(reservation, old, allocation.node, now)
+        rows = Reservation.objects.filter(pk=reservation.pk, claim_token=reservation.claim_token)
+        rows.update(generation=reservation.generation, attempts=0, restarts=0)
+        reservation.attempts = 0
+        note(reservation, f"{why[0].upper()}{why[1:]}; it is started on another node.", by="Berth", now=now)
+
+
+def _move_forwards(reservation: Reservation, old: Container, node: Node, now: datetime) -> None:
+    """The same public ports lead to the new node; behind another gateway they become other ones."""
+    endpoints = list(Endpoint.objects.select_related("forward__gateway").filter(reservation=reservation))
+    if node.gateway_id == old.node.gateway_id:
+        Forward.objects.filter(endpoint__in=endpoints).update(node=node, applied=False)
+        return
+    ports = [PortRequest(e.name, e.kind, e.container_port) for e in endpoints]
+    fresh = capacity.lend_ports(node, ports, max(now, reservation.start), reservation.end + actions.port_rest())
+    left_behind = [endpoint.forward for endpoint in endpoints]
+    for endpoint, forward in zip(endpoints, fresh, strict=True):
+        endpoint.forward = forward
+        endpoint.save(update_fields=["forward"])
+    capacity.release_ports(left_behind, now, actions.port_rest())
+    if reservation.state == State.STARTING:
+        want_forwards(reservation)

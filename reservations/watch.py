@@ -1,0 +1,107 @@
+"""The sweep and the rounds: finds what is due, what drifted and what nobody owns."""
+
+import logging
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import F
+
+from compute import drivers
+from compute.engine import EngineRefused, NoAnswer
+from compute.models import Forward, Node, Sample
+from compute.shell import CommandFailed
+from compute.spec import LABEL_GENERATION, LABEL_RESERVATION, Observed, Presence
+from reservations import ending
+from reservations.hints import hint
+from reservations.models import Container, IdempotencyKey, Orphan, Reservation
+from reservations.states import State
+
+logger = logging.getLogger(__name__)
+AT_ONCE = 200
+HINTED_FOR = timedelta(seconds=10)  # a hint that is not followed within this was lost: send it again
+ORPHAN_GRACE = timedelta(seconds=60)
+KEEP_SAMPLES = timedelta(days=2)
+KEEP_KEYS = timedelta(days=1)
+
+
+def sweep(now: datetime) -> int:
+    """Send a hint for every reservation that is due; how many. Two sweeps at once share the work."""
+    with transaction.atomic():
+        due = list(
+            Reservation.objects.due(now).select_for_update(skip_locked=True).values_list("pk", flat=True)[:AT_ONCE]
+        )
+        Reservation.objects.filter(pk__in=due).update(look_at=now + HINTED_FOR)
+    for reservation_id in due:
+        hint(reservation_id)
+    return len(due)
+
+
+def watch(node: Node, now: datetime) -> None:
+    """Compare what is on the node with the rows: hint what drifted, remove what is nobody's.
+
+    When the node gives no answer nothing is concluded.
+    """
+    try:
+        found = drivers.engine(node).list_ours()
+    except (NoAnswer, EngineRefused) as problem:
+        logger.info("node %s: not compared: %s", node.name, problem)
+        return
+    by_name = {observed.name: observed for observed in found}
+    _hint_drifted(node, by_name, now)
+    _remove_left_behind(node, now)
+    _remove_orphans(node, found, now)
+
+
+def _hint_drifted(node: Node, by_name: dict[str, Observed], now: datetime) -> None:
+    running = Container.objects.filter(
+        node=node, gone_at=None, reservation__state=State.RUNNING, reservation__generation=F("generation")
+    ).select_related("reservation")
+    for container in running:
+        seen = by_name.get(container.machine_name)
+        if seen is None or seen.presence != Presence.RUNNING:
+            logger.warning("%s on %s should run but does not", container, node.name)
+            Reservation.objects.filter(pk=container.reservation_id, state=State.RUNNING).update(look_at=now)
+            hint(container.reservation_id)
+
+
+def _remove_left_behind(node: Node, now: datetime) -> None:
+    """Containers of an older generation: their node answers again, so they go first."""
+    rows = Container.objects.select_related("node", "allocation", "volume__server", "reservation")
+    for container in rows.filter(node=node, gone_at=None, reservation__generation__gt=F("generation")):
+        try:
+            ending.remove_container(container, now)
+            logger.info("removed %s, left behind on %s", container, node.name)
+        except (NoAnswer, EngineRefused, CommandFailed) as problem:
+            logger.warning("%s on %s could not be removed yet: %s", container, node.name, problem)
+
+
+def _remove_orphans(node: Node, found: list[Observed], now: datetime) -> None:
+    """What carries our label and belongs to no live row, seen twice and past a grace. Never anything else."""
+    orphans = {observed.name for observed in found if not _owned(observed)}
+    Orphan.objects.filter(node=node).exclude(name__in=orphans).delete()
+    for name in orphans:
+        row, new = Orphan.objects.get_or_create(node=node, name=name, defaults={"first_seen_at": now})
+        if new or now - row.first_seen_at < ORPHAN_GRACE:
+            continue
+        try:
+            drivers.engine(node).remove(name)
+            row.delete()
+            logger.warning("removed %s from %s: it carried Berth's label but no reservation owns it", name, node.name)
+        except (NoAnswer, EngineRefused) as problem:
+            logger.warning("orphan %s on %s could not be removed: %s", name, node.name, problem)
+
+
+def _owned(observed: Observed) -> bool:
+    reservation = observed.labels.get(LABEL_RESERVATION, "")
+    generation = observed.labels.get(LABEL_GENERATION, "")
+    if not reservation.isdigit() or not generation.isdigit():
+        return False
+    rows = Container.objects.filter(reservation_id=int(reservation), generation=int(generation), gone_at=None)
+    return any(row.machine_name == observed.name for row in rows)
+
+
+def prune(now: datetime) -> None:
+    """Drop what is kept for a time only: samples, idempotency keys, ports and places that nothing refers to."""
+    Sample.objects.filter(at__lt=now - KEEP_SAMPLES).delete()
+    IdempotencyKey.objects.filter(created_at__lt=now - KEEP_KEYS).delete()
+    Forward.objects.filter(endpoint=None, released_at__lt=now - timedelta(days=1)).delete()
