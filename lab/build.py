@@ -156,8 +156,13 @@ def _copy_files(recipe: Recipe, root: Path) -> None:
     for source in sorted((FILES / recipe.files).rglob("*")):
         target = root / source.relative_to(FILES / recipe.files)
         if source.is_dir():
-            target.mkdir(mode=0o755, exist_ok=True)
+            if not target.is_dir():
+                target.mkdir(mode=0o755)
         else:
+            # A package may have put a symbolic link here; following it would write outside of the image.
+            target.unlink(missing_ok=True)
+            if not target.parent.resolve().is_relative_to(root.resolve()):
+                raise LabError(f"{target} leads out of the image")
             shutil.copyfile(source, target)
             target.chmod(0o755 if source.stat().st_mode & stat.S_IXUSR else 0o644)
 

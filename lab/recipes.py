@@ -62,7 +62,7 @@ MYSQL = Recipe(
     files="mysql",
     description=f"MariaDB in place of MySQL, {_STAND_IN}",
     # The cores only: the full packages bring Perl, and scripts that a container does not need.
-    packages=("mariadb-server-core", "mariadb-client-core"),
+    packages=("mariadb-server-core", "mariadb-client-core", "procps"),
     setup="""
         useradd --system --home-dir /var/lib/mysql --no-create-home --shell /bin/false mysql
         mkdir -p /var/lib/mysql /run/mysqld /tmp/empty
@@ -73,7 +73,6 @@ MYSQL = Recipe(
         done
         # An empty database made here and unpacked on the first start saves some seconds there.
         mariadb-install-db --user=mysql --datadir=/tmp/empty --auth-root-authentication-method=normal --skip-test-db >/dev/null
-        rm -f /tmp/empty/*.pid /tmp/empty/aria_log_control.lock
         tar -czf /usr/local/share/mysql-empty.tar.gz -C /tmp/empty .
         rm -rf /tmp/empty
     """,
