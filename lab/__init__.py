@@ -1,4 +1,4 @@
-"""A data centre on one machine: the demo of Berth and the test bed of its code. Imports nothing of the rest of Berth."""
+"""A data centre on one machine: Berth's demo and the test bed of its code. Imports nothing of the rest of Berth."""
 
 from .info import GatewayInfo, LabInfo, NodeInfo, StorageInfo
 from .lab import Lab, LabStatus, MachineStatus

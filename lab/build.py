@@ -1,7 +1,7 @@
-"""Builds the images: `python -m lab.build DIRECTORY`, started by images.py inside mount and pid namespaces of its own.
+"""Builds the images: `python -m lab.build DIRECTORY`, started by images.py in mount and pid namespaces of its own.
 
-One base system by mmdebstrap, then per image an overlay on it in which apt-get installs; the overlay's upper directory is
-the image's second layer, so all images share the first. Needs no Docker Engine.
+One base system by mmdebstrap, then per image an overlay on it in which apt-get installs; the overlay's upper
+directory is the image's second layer, so all images share the first. Needs no Docker Engine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ from .registry_files import Layer, RegistryFiles
 _BUILD_SECONDS = 600
 #: Below this much free memory the work is done on disk.
 _TMPFS_NEEDS_KIB = 3 * 1024 * 1024
-_LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*", "/usr/share/lintian/*")
+_LEFT_OUT = (
+    "/usr/share/doc/*",
+    "/usr/share/man/*",
+    "/usr/share/locale/*",
+    "/usr/share/info/*",
+    "/usr/share/lintian/*",
+)
 #: Belongs to the building, not to the images: this machine's package sources above all.
 _NOT_IN_LAYERS = (
     "./etc/apt/sources.list",
@@ -88,8 +94,8 @@ def make_base(root: Path) -> None:
             "--variant=apt",
             "--skip=check/qemu,cleanup/apt/lists",
             "--dpkgopt=force-unsafe-io",
-            "--aptopt=Acquire::Languages \"none\"",
-            "--aptopt=APT::Install-Recommends \"false\"",
+            '--aptopt=Acquire::Languages "none"',
+            '--aptopt=APT::Install-Recommends "false"',
             *options,
             suite,
             str(root),
@@ -126,7 +132,18 @@ def pack(root: Path, registry: RegistryFiles) -> Layer:
     plain, compressed = root.with_name(f"{root.name}.tar"), root.with_name(f"{root.name}.tar.gz")
     excluded = [f"--exclude={pattern}" for pattern in _NOT_IN_LAYERS]
     run(
-        ["tar", "--numeric-owner", "--xattrs", "--sort=name", *excluded, "-cf", str(plain), "-C", str(root), "."],
+        [
+            "tar",
+            "--numeric-owner",
+            "--xattrs",
+            "--sort=name",
+            *excluded,
+            "-cf",
+            str(plain),
+            "-C",
+            str(root),
+            ".",
+        ],
         timeout=_BUILD_SECONDS,
     )
     digest = run(["sha256sum", str(plain)], timeout=_BUILD_SECONDS).stdout.split()[0]
@@ -222,8 +239,8 @@ def _configuration(recipe: Recipe, layers: int) -> dict[str, Any]:
 
 def _source_files() -> list[Path]:
     apt = Path("/etc/apt")
-    found = [apt / "sources.list", *sorted(apt.glob("sources.list.d/*.list")), *sorted(apt.glob("sources.list.d/*.sources"))]
-    return [path for path in found if path.exists()]
+    found = [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))]
+    return [path for path in found if path.exists() and path.suffix in (".list", ".sources")]
 
 
 def _os_release() -> dict[str, str]:

@@ -17,8 +17,25 @@ def make_authority(directory: Path) -> None:
     if (directory / "ca.pem").exists():
         return
     _openssl(
-        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", _DAYS),
-        *("-subj", "/CN=berth lab authority", "-keyout", directory / "ca-key.pem", "-out", directory / "ca.pem.new"),
+        *(
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            _DAYS,
+        ),
+        *(
+            "-subj",
+            "/CN=berth lab authority",
+            "-keyout",
+            directory / "ca-key.pem",
+            "-out",
+            directory / "ca.pem.new",
+        ),
         *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
     )
     (directory / "ca-key.pem").chmod(0o600)
@@ -40,7 +57,18 @@ def issue(authority: Path, directory: Path, *, name: str, purpose: str, address:
     )
     (directory / "key.pem").chmod(0o600)
     _openssl(
-        *("x509", "-req", "-days", _DAYS, "-in", request, "-extfile", extensions, "-out", directory / "cert.pem"),
+        *(
+            "x509",
+            "-req",
+            "-days",
+            _DAYS,
+            "-in",
+            request,
+            "-extfile",
+            extensions,
+            "-out",
+            directory / "cert.pem",
+        ),
         *("-CA", authority / "ca.pem", "-CAkey", authority / "ca-key.pem"),
         # Random, not counted in a file: several certificates are made at once.
         *("-set_serial", f"0x{os.urandom(16).hex()}"),

@@ -28,9 +28,7 @@ def ensure(machine: Machine, daemon: Daemon, plan: Plan) -> bool:
             engine.raise_firewall(machine, plan)
             engine.clean_before_start(machine)
         machine.start_daemon(daemon, _COMMANDS[daemon])
-    wait_until(
-        lambda: answers(machine, daemon, plan) or machine.daemon_pid(daemon) is None, seconds=_START_SECONDS
-    )
+    wait_until(lambda: answers(machine, daemon, plan) or machine.daemon_pid(daemon) is None, seconds=_START_SECONDS)
     if not answers(machine, daemon, plan):
         tail = machine.store.log(machine.name, daemon).read_text(errors="replace")[-600:]
         raise LabError(f"{daemon} on {machine.name} does not answer; the end of its log says: {tail}")

@@ -24,9 +24,7 @@ def make_certificates(store: Store, plan: Plan, nodes: tuple[MachineSpec, ...]) 
     for spec in nodes:
         directory = store.secrets / f"tls-{plan.private(spec)}"
         if not (directory / "ca.pem").exists():
-            certificates.issue(
-                authority, directory, name=spec.name, purpose="serverAuth", address=plan.private(spec)
-            )
+            certificates.issue(authority, directory, name=spec.name, purpose="serverAuth", address=plan.private(spec))
 
 
 def write_config(etc: Path, spec: MachineSpec, store: Store, plan: Plan) -> None:
@@ -69,7 +67,7 @@ def raise_firewall(machine: Machine, plan: Plan) -> None:
     rules = [
         # Container to private network: forwarded.
         ("DOCKER-USER", [*new, "-d", private, "-j", "DROP"]),
-        # Container to its own node: not forwarded. What does not come through the node's own card comes from a container.
+        # Container to its own node: not forwarded. What comes through no card of the node comes from a container.
         ("BERTH-INPUT", ["-i", "eth0", "-j", "RETURN"]),
         ("BERTH-INPUT", ["-i", "lo", "-j", "RETURN"]),
         ("BERTH-INPUT", [*new, "-j", "DROP"]),
@@ -84,7 +82,7 @@ def raise_firewall(machine: Machine, plan: Plan) -> None:
 
 
 def clean_before_start(machine: Machine) -> None:
-    """Remove the pid file of an engine that was killed: the engine refuses to start if that pid lives as something else."""
+    """Remove the pid file of a killed engine, which keeps the next one from starting if that pid is in use again."""
     machine.run(["rm", "-f", "/run/docker.pid"])
 
 

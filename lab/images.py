@@ -78,9 +78,8 @@ def _build(target: Path, echo: Callable[[str], None]) -> None:
         env=dict(os.environ) | {"PATH": f"{os.environ.get('PATH', '')}:{PATH}"},
     )
     with process:
-        assert process.stdout is not None
         try:
-            for line in process.stdout:
+            for line in process.stdout or ():
                 echo(f"  {line.rstrip()}")
         except BaseException:
             process.kill()

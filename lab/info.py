@@ -7,7 +7,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .machines import ENGINE_PORT, GATEWAY, HOST_NUMBER, NODES, OUTSIDE, REGISTRY, REGISTRY_PORT, STORAGE, UPSTREAM, Plan
+from .machines import (
+    ENGINE_PORT,
+    GATEWAY,
+    HOST_NUMBER,
+    NODES,
+    OUTSIDE,
+    REGISTRY,
+    REGISTRY_PORT,
+    STORAGE,
+    UPSTREAM,
+    Plan,
+)
 from .ssh import STORAGE_PATH, STORAGE_USER
 from .state import Store
 
@@ -109,9 +120,7 @@ def describe(store: Store, plan: Plan, upstream: str | None) -> LabInfo:
         management_address=plan.address("private", HOST_NUMBER),
         gateway=GatewayInfo("gateway", plan.public(GATEWAY), gateway_private, f"root@{gateway_private}"),
         nodes=nodes,
-        storage=StorageInfo(
-            "storage", plan.private(STORAGE), f"{STORAGE_USER}@{plan.private(STORAGE)}", STORAGE_PATH
-        ),
+        storage=StorageInfo("storage", plan.private(STORAGE), f"{STORAGE_USER}@{plan.private(STORAGE)}", STORAGE_PATH),
         registry=Address(f"{plan.private(REGISTRY)}:{REGISTRY_PORT}"),
         upstream=Address(upstream or f"{plan.public(UPSTREAM)}:{REGISTRY_PORT}"),
         outside=Address(plan.public(OUTSIDE)),

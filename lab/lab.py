@@ -24,7 +24,11 @@ from .state import Store, cache_dir, default_state_dir, write_file
 
 Echo = Callable[[str], None]
 #: A rule that is not Berth's, so that tests can see that such rules stay as they are.
-_FOREIGN_RULE = ["FORWARD", "-p", "icmp", "-m", "comment", "--comment", "not Berth's: let pings through", "-j", "ACCEPT"]
+_FOREIGN_RULE = [
+    *("FORWARD", "-p", "icmp", "-m", "comment", "--comment", "not Berth's: pings may pass"),
+    "-j",
+    "ACCEPT",
+]
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class Lab:
         echo(f"lab {self.name} is up in {time.monotonic() - begin:.1f} s: {lab_json(self.store)}")
 
     def down(self, echo: Echo = print) -> None:
-        """Remove everything of it: processes, network, mounts, cgroups, loop devices, data. Success when there is none."""
+        """Remove all of it: processes, network, mounts, cgroups, loop devices, data. Success when there is none."""
         _require_root()
         if not self.store.state_dir.exists():
             return
@@ -127,9 +131,15 @@ class Lab:
     # Work inside, and faults on purpose
 
     def exec(
-        self, machine: str, argv: Sequence[str], *, input: str | None = None, timeout: float = 30, check: bool = True
+        self,
+        machine: str,
+        argv: Sequence[str],
+        *,
+        input: str | None = None,  # noqa: A002 - named as in the subprocess module
+        timeout: float = 30,
+        check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program on a machine to its end. Raises CommandFailed on a time-out, and unless not `check` on failure."""
+        """Run a program on a machine to its end. Raises CommandFailed on a time-out, and on failure if `check`."""
         return self.machine(machine).run(argv, input=input, timeout=timeout, check=check)
 
     def popen(
@@ -300,7 +310,7 @@ class Lab:
             network.remove_host_legs(self.plan)
         for stray in leftovers.stray_inits(self.store.directory):
             stray.kill()
-            if not wait_until(lambda: not stray.alive(), seconds=20):
+            if not stray.wait(seconds=20):
                 raise LabError(f"process {stray.pid} of an earlier lab does not die")
         leftovers.release_loop_devices(leftovers.orphaned_loop_devices())
 
@@ -329,8 +339,10 @@ class Lab:
             and network.plugged_in(machine)
             and not any(network.port_name(machine, link) in cut for link in links)
         )
+        # Asking a machine that is cut off would only take the time of the time-outs.
         answering = {
-            str(daemon): running and daemons.answers(machine, daemon, plan) for daemon in machine.spec.daemons
+            str(daemon): daemons.answers(machine, daemon, plan) if connected else machine.daemon_pid(daemon) is not None
+            for daemon in machine.spec.daemons
         }
         address = plan.listen_address(machine.spec) if links else ""
         return MachineStatus(machine.name, address, running, connected, answering)

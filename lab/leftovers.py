@@ -74,7 +74,7 @@ def loop_devices() -> set[LoopDevice]:
 
 
 def loop_devices_of(pid: int | None, directory: Path) -> set[LoopDevice]:
-    """Those backed by files below the machine's directory, or by a file system that only the machine `pid` has mounted."""
+    """Those on files below the machine's directory, or in a file system that only the machine `pid` has mounted."""
     devices = loop_devices()
     if not devices:
         return set()

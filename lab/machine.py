@@ -1,4 +1,4 @@
-"""One machine: a process tree in namespaces of its own that vanishes, with everything in it, when its init is killed."""
+"""One machine: a process tree in its own namespaces that vanishes, with everything in it, when its init is killed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Machine:
         return init.pid
 
     def boot(self) -> None:
-        """Start it. Whatever an earlier, half-way boot left is killed first. Returns when its file system is in place."""
+        """Start it, after killing what a half-way boot left. Returns when its file system is in place."""
         self.kill()
         for directory in ("stage", "etc", "etc.work"):
             (self.root / directory).mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,8 @@ class Machine:
 
     def _handshake(self, process: subprocess.Popen[bytes]) -> None:
         """Note the init's pid before it does anything, so that no machine exists that nobody knows of."""
-        assert process.stdin is not None and process.stdout is not None
+        if process.stdin is None or process.stdout is None:
+            raise LabError("a machine is started with pipes")
         for expected in ("pid", "ready"):
             readable, _, _ = select.select([process.stdout], [], [], _BOOT_SECONDS)
             line = _read_line(process.stdout.fileno()) if readable else ""
@@ -107,7 +108,7 @@ class Machine:
         if init is None:
             return
         init.kill()
-        if not wait_until(lambda: not init.alive(), seconds=_KILL_SECONDS):
+        if not init.wait(seconds=_KILL_SECONDS):
             raise LabError(f"machine {self.name} (pid {init.pid}) does not die; see /proc/{init.pid}/stack")
         self.store.forget_init(self.name)
 
@@ -116,13 +117,23 @@ class Machine:
         return ["nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p", "--", *argv]
 
     def run(
-        self, argv: Sequence[str], *, input: str | None = None, timeout: float = 30, check: bool = True
+        self,
+        argv: Sequence[str],
+        *,
+        input: str | None = None,  # noqa: A002 - named as in the subprocess module
+        timeout: float = 30,
+        check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
         """Run inside the machine to the end; raises CommandFailed like process.run."""
         return run(self.enter(argv), input=input, timeout=timeout, check=check, env=_ENVIRONMENT)
 
     def popen(
-        self, argv: Sequence[str], *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
     ) -> subprocess.Popen[str]:
         """Start inside the machine and return at once; the caller ends it."""
         return subprocess.Popen(
@@ -132,7 +143,8 @@ class Machine:
     def exec(self, argv: Sequence[str]) -> NoReturn:
         """Become this program inside the machine; does not return."""
         command = self.enter(argv)
-        os.execvpe(command[0], command, _ENVIRONMENT | {"TERM": os.environ.get("TERM", "dumb")})
+        environment = _ENVIRONMENT | {"TERM": os.environ.get("TERM", "dumb")}
+        os.execvpe(command[0], command, environment)  # noqa: S606 - becoming the program is the point
 
     def start_daemon(self, name: str, argv: Sequence[str]) -> None:
         """Start a daemon that belongs to the machine's init; its output goes to the lab's log directory."""
@@ -145,7 +157,12 @@ class Machine:
         noted.unlink(missing_ok=True)
         with open(self.store.log(self.name, name), "ab") as log:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_ENVIRONMENT, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_ENVIRONMENT,
+                start_new_session=True,
             )
         if process.wait(timeout=10) != 0:
             raise CommandFailed(command, process.returncode, f"see {self.store.log(self.name, name)}")

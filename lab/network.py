@@ -26,7 +26,7 @@ def free_slot(preferred: int | None = None) -> int:
     """The preferred slot if nothing on the host uses its addresses, else the lowest free one."""
     routes = json.loads(run(["ip", "-json", "-4", "route", "show", "table", "all"]).stdout or "[]")
     used = [ipaddress.IPv4Network(route["dst"]) for route in routes if re.match(r"\d+\.[\d./]+$", route["dst"])]
-    candidates = [*([preferred] if preferred else []), *range(1, _LAST_SLOT + 1)]
+    candidates: list[int] = [*([preferred] if preferred else []), *range(1, _LAST_SLOT + 1)]
     for slot in candidates:
         plan = Plan("", slot)
         if not any(plan.subnet(network).overlaps(other) for network in NETWORKS for other in used):
@@ -63,8 +63,11 @@ def lay_host_leg(switch: Machine, plan: Plan, network: Network) -> None:
 
 def pull_cards(machine: Machine) -> None:
     """Remove the machine's network cards whose switch died, at once instead of when the kernel gets to it."""
-    run([*_enter(machine), "ip", "-batch", "-force", "-"], input="".join(
-        f"link del {link.interface}\n" for link in machine.spec.links), check=False)
+    run(
+        [*_enter(machine), "ip", "-batch", "-force", "-"],
+        input="".join(f"link del {link.interface}\n" for link in machine.spec.links),
+        check=False,
+    )
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ class CommandFailed(LabError):
 def run(
     argv: Sequence[str],
     *,
-    input: str | None = None,
+    input: str | None = None,  # noqa: A002 - named as in the subprocess module
     timeout: float = 30,
     check: bool = True,
     env: Mapping[str, str] | None = None,
@@ -91,6 +91,10 @@ class ProcessId:
 
     def alive(self) -> bool:
         return start_time(self.pid) == self.started
+
+    def wait(self, *, seconds: float) -> bool:
+        """Whether it ended within the time."""
+        return wait_until(lambda: not self.alive(), seconds=seconds)
 
     def kill(self) -> None:
         """Send SIGKILL; nothing happens when it is already gone. A pidfd keeps us from hitting its successor."""

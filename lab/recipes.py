@@ -72,7 +72,8 @@ MYSQL = Recipe(
             command -v "${name%:*}" >/dev/null || ln -s "$program" "/usr/local/bin/${name%:*}"
         done
         # An empty database made here and unpacked on the first start saves some seconds there.
-        mariadb-install-db --user=mysql --datadir=/tmp/empty --auth-root-authentication-method=normal --skip-test-db >/dev/null
+        mariadb-install-db --user=mysql --datadir=/tmp/empty --skip-test-db \\
+            --auth-root-authentication-method=normal >/dev/null
         tar -czf /usr/local/share/mysql-empty.tar.gz -C /tmp/empty .
         rm -rf /tmp/empty
     """,
@@ -86,7 +87,16 @@ SHELL = Recipe(
     tag="latest",
     files="openssh-server",
     description=f"A shell behind sshd, {_STAND_IN}",
-    packages=("openssh-server", "openssh-client", "sudo", "vim-tiny", "curl", "ca-certificates", "less", "procps"),
+    packages=(
+        "openssh-server",
+        "openssh-client",
+        "sudo",
+        "vim-tiny",
+        "curl",
+        "ca-certificates",
+        "less",
+        "procps",
+    ),
     setup="""
         rm -f /etc/ssh/ssh_host_* /etc/motd
         ln -sf vim.tiny /usr/bin/vim

@@ -61,9 +61,7 @@ def host_key(store: Store, spec: MachineSpec) -> Path:
 def write_server(etc: Path, spec: MachineSpec, store: Store, plan: Plan) -> None:
     """Put into a machine's own /etc what its sshd needs."""
     is_storage = spec is STORAGE
-    config = _CONFIG.format(
-        address=plan.private(spec), root_login="no" if is_storage else "prohibit-password"
-    )
+    config = _CONFIG.format(address=plan.private(spec), root_login="no" if is_storage else "prohibit-password")
     write_file(etc / "ssh/sshd_config", config + (_STORAGE_CONFIG if is_storage else ""))
     write_file(etc / "ssh/berth_host_key", host_key(store, spec).read_text(), mode=0o600)
     portal = (store.portal / "ssh_key.pub").read_text()

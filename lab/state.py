@@ -1,4 +1,4 @@
-"""What a lab remembers between two runs of the command: its directory, lock, slot, and the machines' first processes."""
+"""What a lab remembers between two commands: its directory, lock, slot, and the machines' first processes."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, *, wait: float = _LOCK_SECONDS) -> Iterator[None]:
-        """Only one command at a time works on a lab. The file is removed afterwards; the kernel frees a dead one's lock."""
+        """Only one command at a time works on a lab. The kernel frees the lock of one that died."""
         self.state_dir.mkdir(parents=True, exist_ok=True)
         path = self.state_dir / f".{self.name}.lock"
         descriptor = _acquire(path, time.monotonic() + wait)

@@ -104,7 +104,7 @@ def test_the_portal_reaches_every_machine_by_ssh(lab: Lab) -> None:
     info = lab.info
     for target, name in [(info.gateway.ssh, "gateway"), *((node.ssh, node.name) for node in info.nodes)]:
         assert _ssh(lab, "ssh", target, "hostname").stdout == f"{name}\n"
-    listing = _ssh(lab, "sftp", "-b", "-", info.storage.ssh, input="mkdir /volumes/a\nls /volumes\nrmdir /volumes/a\n")
+    listing = _ssh(lab, "sftp", "-b", "-", info.storage.ssh, stdin="mkdir /volumes/a\nls /volumes\nrmdir /volumes/a\n")
     assert "/volumes/a" in listing.stdout
 
 
@@ -166,7 +166,8 @@ def test_a_machine_whose_init_was_killed_comes_up_again(whole_lab: Lab, machine:
 def test_a_cut_cable_is_seen_and_healed(whole_lab: Lab) -> None:
     whole_lab.cut("node1")
     rows = {row.name: row for row in whole_lab.status().machines}
-    assert rows["node1"].running and not rows["node1"].connected
+    assert rows["node1"].running
+    assert not rows["node1"].connected
 
     whole_lab.heal("node1")
 
@@ -175,11 +176,18 @@ def test_a_cut_cable_is_seen_and_healed(whole_lab: Lab) -> None:
 
 def test_containers_reach_neither_the_machines_nor_their_own_node(lab: Lab) -> None:
     info = lab.info
-    for address, port in [(info.nodes[0].address, 22), (info.nodes[1].address, 2376), (info.gateway.private_address, 22)]:
+    for address, port in [
+        (info.nodes[0].address, 22),
+        (info.nodes[1].address, 2376),
+        (info.gateway.private_address, 22),
+    ]:
         connect = ["busybox", "timeout", "3", "busybox", "nc", "-w", "1", address, str(port)]
         assert lab.exec("node1", ["sh", "-c", _AS_A_CONTAINER + " ".join(connect)], check=False).returncode != 0
     # The same place does get answers from where it may: its node's rules, not a broken cable, keep it in.
-    assert "bytes from" in lab.exec("node1", ["sh", "-c", _AS_A_CONTAINER + _PING_OUTSIDE.format(info.outside.address)]).stdout
+    assert (
+        "bytes from"
+        in lab.exec("node1", ["sh", "-c", _AS_A_CONTAINER + _PING_OUTSIDE.format(info.outside.address)]).stdout
+    )
 
 
 def test_names_that_cannot_be_a_lab_are_refused() -> None:
@@ -229,7 +237,8 @@ _AS_A_CONTAINER = """
         ip netns add box
         ip link add testbr type bridge && ip addr add 10.211.0.1/28 dev testbr && ip link set testbr up
         ip link add boxv type veth peer name eth0 netns box && ip link set boxv master testbr up
-        ip -n box addr add 10.211.0.2/28 dev eth0 && ip -n box link set eth0 up && ip -n box route add default via 10.211.0.1
+        ip -n box addr add 10.211.0.2/28 dev eth0 && ip -n box link set eth0 up
+        ip -n box route add default via 10.211.0.1
         iptables -w 5 -t nat -A POSTROUTING -s 10.211.0.0/28 ! -o testbr -j MASQUERADE
         iptables -w 5 -P FORWARD ACCEPT
     }
@@ -260,11 +269,11 @@ def _ping(address: str, context: ssl.SSLContext | None) -> bytes:
             return secure.recv(4096)
 
 
-def _ssh(lab: Lab, program: str, *arguments: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
+def _ssh(lab: Lab, program: str, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     keys = lab.info.keys
     options = ["-i", keys.ssh_key, "-o", f"UserKnownHostsFile={keys.known_hosts}", "-o", "BatchMode=yes"]
     return subprocess.run(
-        [program, *options, *arguments], input=input, capture_output=True, text=True, check=True, timeout=20
+        [program, *options, *arguments], input=stdin, capture_output=True, text=True, check=True, timeout=20
     )
 
 
