@@ -101,7 +101,7 @@ def _save_by_name(model: type[Machine], wanted: Machine, kind: str, by: object) 
     with transaction.atomic(durable=True):
         existing = model._default_manager.select_for_update().filter(name=wanted.name).first()
         if existing:
-            wanted.pk = existing.pk
+            wanted.pk, wanted._state.adding = existing.pk, False
             if isinstance(existing, Node) and isinstance(wanted, Node):
                 wanted.state = existing.state
         try:

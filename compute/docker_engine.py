@@ -140,7 +140,7 @@ class DockerEngine:
             cap_add=list(spec.capabilities),
             security_opt=["no-new-privileges"],
             log_config=LogConfig(type="json-file", config={"max-size": f"{spec.log_mib}m", "max-file": "1"}),
-            ulimits=[Ulimit(name="nofile", soft=65_536, hard=65_536), Ulimit(name="core", soft=0, hard=0)],
+            ulimits=[Ulimit(name="nofile", soft=16_384, hard=16_384), Ulimit(name="core", soft=0, hard=0)],
             restart_policy={"Name": "no"},
             init=False,
         )

@@ -202,13 +202,14 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 STATIC_URL = "static/"
 STATIC_ROOT = ROOT / "var/static"
-STATICFILES_DIRS = [
-    ROOT / "static",
-    ("tabler/css", ROOT / "node_modules/@tabler/core/dist/css"),
-    ("tabler/js", ROOT / "node_modules/@tabler/core/dist/js"),
-    ("htmx", ROOT / "node_modules/htmx.org/dist"),
+STATICFILES_DIRS = [ROOT / "static"]
+STATICFILES_FINDERS = [
+    "django.contrib.staticfiles.finders.FileSystemFinder",
+    "django.contrib.staticfiles.finders.AppDirectoriesFinder",
+    "portal.static.FrontEndFinder",
 ]
-ICONS_DIR = ROOT / "node_modules/@tabler/icons/icons"
+NODE_MODULES = ROOT / "node_modules"
+ICONS_DIR = NODE_MODULES / "@tabler/icons/icons"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {

@@ -80,14 +80,14 @@ def zone_name(local: datetime) -> str:
 
 @register.filter
 def when(at: datetime | None, style: str = "full") -> SafeString:
-    """A time in the reader's zone: 20 Nov 2026, 14:05 CET; without the year (short); 14:05:09 CET (time)."""
+    """A time in the reader's zone: 20 Nov 2026, 14:05 CET; without the year (short); with seconds (exact)."""
     if at is None:
         return NOTHING
     local = timezone.localtime(at)
     words = {
         "full": f"{local.day} {local:%b %Y, %H:%M}",
         "short": f"{local.day} {local:%b, %H:%M}",
-        "time": f"{local:%H:%M:%S}",
+        "exact": f"{local.day} {local:%b %Y, %H:%M:%S}",
     }[style]
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
@@ -157,8 +157,19 @@ def ago(at: datetime | None) -> SafeString:
     return _distance(at, timezone.now())
 
 
+@register.filter
+def clock(length: timedelta | None) -> str:
+    """A length to the second, for bills: 1:00:33."""
+    if length is None:
+        return NOTHING
+    seconds = int(length.total_seconds())
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
 # ---- amounts ----------------------------------------------------------------------------------------------
-def _plain(number: Decimal | float) -> str:
+@register.filter
+def plain(number: Decimal | float) -> str:
+    """Without the zeros at the end: 0.5, 10."""
     return f"{Decimal(str(number)).normalize():f}"
 
 
@@ -167,7 +178,7 @@ def ram(mib: int | None) -> str:
     """512 MiB, 4 GiB, 1.5 GiB."""
     if mib is None:
         return NOTHING
-    return f"{mib} MiB" if mib < 1024 else f"{_plain(round(Decimal(mib) / 1024, 1))} GiB"
+    return f"{mib} MiB" if mib < 1024 else f"{plain(round(Decimal(mib) / 1024, 1))} GiB"
 
 
 @register.filter
@@ -175,7 +186,7 @@ def cores(number: Decimal | float | None) -> str:
     """0.5 cores, 1 core."""
     if number is None:
         return NOTHING
-    return f"{_plain(number)} core{'' if number == 1 else 's'}"
+    return f"{plain(number)} core{'' if number == 1 else 's'}"
 
 
 @register.filter
@@ -219,10 +230,13 @@ def state_badge(state: str) -> SafeString:
 
 # ---- forms ------------------------------------------------------------------------------------------------
 @register.inclusion_tag("_components/field.html")
-def field(bound: BoundField, help_text: str = "") -> dict[str, object]:
-    """A form field with label, help and errors; Django adds aria-describedby and aria-invalid."""
-    if help_text:
-        bound.help_text = help_text
+def field(bound: BoundField, label: str = "", help_text: str | None = None) -> dict[str, object]:
+    """A form field with label, help and errors; Django adds aria-describedby and aria-invalid.
+
+    Empty `help_text` drops what the form says. A placeholder is never shown: the label says it and stays.
+    """
+    bound.label = label or bound.label
+    bound.help_text = bound.help_text if help_text is None else help_text
     widget = bound.field.widget
     kind = "control"
     css_class = "form-control"
@@ -234,7 +248,7 @@ def field(bound: BoundField, help_text: str = "") -> dict[str, object]:
         css_class = "form-select"
     own = str(widget.attrs.get("class", ""))
     invalid = "is-invalid" if bound.errors else ""
-    attrs = {"class": " ".join(filter(None, (own, css_class, invalid)))}
+    attrs = {"class": " ".join(filter(None, (own, css_class, invalid))), "placeholder": False}
     return {
         "field": bound,
         "kind": kind,
