@@ -78,6 +78,7 @@ class Lab:
         begin = time.monotonic()
         with self.store.lock(), _umask(0o022):
             self.store.create()
+            self._adopt_strays()
             if (problem := engine.check_storage(self.store.directory)) is not None:
                 raise LabError(problem)
             state = self.store.state
@@ -291,8 +292,7 @@ class Lab:
     def _switch_off(self, machine: Machine) -> None:
         """Kill it and remove what it leaves outside of its namespaces. Success when it is off already."""
         plan, init = self.plan, self.store.state.inits.get(machine.name)
-        running = init.pid if init is not None and init.alive() else None
-        loops = leftovers.loop_devices_of(running, machine.root)
+        loops = leftovers.mounted_loop_devices(init.pid) if init is not None and init.alive() else set()
         leftovers.thaw(plan.cgroup(machine.spec))
         machine.kill()
         switch = self.machine("switch")
@@ -300,19 +300,30 @@ class Lab:
             network.unplug(machine, switch)
         leftovers.remove_cgroups(plan.cgroup(machine.spec))
         leftovers.release_loop_devices(loops)
+        leftovers.detach_loop_devices(leftovers.forgotten_loop_devices(machine.root))
+
+    def _adopt_strays(self) -> None:
+        """Know the machines that run again after the state file was lost, so that nothing is started twice."""
+        state = self.store.state
+        if state.slot is not None:
+            return
+        for stray in leftovers.strays(self.store.directory):
+            state.slot = stray.slot
+            state.inits[stray.machine] = stray.init
 
     def _forget_everything(self) -> None:
+        self._adopt_strays()
         if self.store.state.slot is not None:
+            self.store.create()
             machines = [self.machine(name) for name in self._names()]
             with ThreadPoolExecutor(len(machines)) as pool:
                 list(pool.map(self._switch_off, machines[1:]))
             self._switch_off(machines[0])
             network.remove_host_legs(self.plan)
-        for stray in leftovers.stray_inits(self.store.directory):
-            stray.kill()
-            if not stray.wait(seconds=20):
-                raise LabError(f"process {stray.pid} of an earlier lab does not die")
-        leftovers.release_loop_devices(leftovers.orphaned_loop_devices())
+        for stray in leftovers.strays(self.store.directory):
+            stray.init.kill()
+            if not stray.init.wait(seconds=20):
+                raise LabError(f"process {stray.init.pid} of an earlier lab does not die")
 
     def _names(self) -> list[str]:
         return [spec.name for spec in self.specs]

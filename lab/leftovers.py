@@ -9,20 +9,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .process import LabError, ProcessId, run, wait_until
+from .process import CommandFailed, LabError, ProcessId, run, wait_until
 
 _CGROUPS = Path("/sys/fs/cgroup")
-_VOLUMES = "/var/lib/berth"
+_BLOCK = Path("/sys/block")
 
 
 @dataclass(frozen=True)
 class LoopDevice:
-    """A loop device and the file behind it; the path is as its mounter's namespace saw it."""
+    """An attached loop device, such as loop0. The sequence number tells it from a later one of the same name."""
 
-    device: str
-    file: str
-    inode: int
-    file_system: str
+    name: str
+    sequence: str
+
+
+@dataclass(frozen=True)
+class Stray:
+    """The init of a running machine, as its environment describes it."""
+
+    init: ProcessId
+    machine: str
+    slot: int
 
 
 def cgroup_directories(name: str) -> list[Path]:
@@ -63,64 +70,73 @@ def remove_cgroups(name: str) -> None:
 
 
 def loop_devices() -> set[LoopDevice]:
-    """All attached loop devices of this computer."""
-    columns = "NAME,BACK-FILE,BACK-INO,BACK-MAJ:MIN"
-    text = run(["losetup", "--list", "--json", "--output", columns]).stdout.strip()
-    rows = json.loads(text)["loopdevices"] if text else []
-    return {
-        LoopDevice(row["name"], row["back-file"] or "", int(row["back-ino"]), row["back-maj:min"].strip())
-        for row in rows
-    }
+    """All attached loop devices of this computer.
+
+    Read from /sys, since losetup asks the file behind each one, which hangs when that is on a server that is gone.
+    """
+    attached = (path.parents[1] for path in _BLOCK.glob("loop*/loop/backing_file"))
+    return {LoopDevice(path.name, _read(path / "diskseq")) for path in attached}
 
 
-def loop_devices_of(pid: int | None, directory: Path) -> set[LoopDevice]:
-    """Those on files below the machine's directory, or in a file system that only the machine `pid` has mounted."""
-    devices = loop_devices()
-    if not devices:
+def mounted_loop_devices(pid: int) -> set[LoopDevice]:
+    """Those that the machine of this init has mounted."""
+    try:
+        lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    except OSError:  # it ended
         return set()
-    only_there = _mounted(pid) - _mounted(os.getpid()) if pid is not None else set()
+    numbers = (line.split()[2].split(":") for line in lines)
+    names = {f"loop{minor}" for major, minor in numbers if major == "7"}
+    return {device for device in loop_devices() if device.name in names}
+
+
+def forgotten_loop_devices(directory: Path) -> set[LoopDevice]:
+    """Those attached by hand to files below the (dead) machine's directory; a mount's own clear themselves."""
+    by_hand = {device for device in loop_devices() if _read(_BLOCK / device.name / "loop/autoclear") == "0"}
+    if not by_hand:
+        return set()
     files = {
         (status.st_ino, f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}")
         for top in ("berth", "chroot")
         for status in _stats(directory / "data" / top)
     }
-    return {d for d in devices if d.file_system in only_there or (d.inode, d.file_system) in files}
+    return {device for device in by_hand if _file_behind(device) in files}
 
 
-def orphaned_loop_devices() -> set[LoopDevice]:
-    """Loop devices on a volume's file whose file system no process has mounted any more: its machine was killed."""
-    candidates = {d for d in loop_devices() if d.file.startswith(f"{_VOLUMES}/")}
-    return {d for d in candidates if d.file_system not in _mounted_anywhere()} if candidates else set()
-
-
-def release_loop_devices(devices: Iterable[LoopDevice]) -> None:
-    """Wait for the kernel to clear them after their last unmount, then detach what nobody mounted."""
-    devices = set(devices)
-    if not devices or wait_until(lambda: not devices & loop_devices(), seconds=3, interval=0.05):
+def release_loop_devices(devices: set[LoopDevice]) -> None:
+    """Wait for the kernel to clear them after their last unmount, then detach what it does not."""
+    if not devices or wait_until(lambda: not devices & loop_devices(), seconds=2, interval=0.05):
         return
     for loop in devices & loop_devices():
-        run(["losetup", "--detach", loop.device], check=False)
+        run(["losetup", "--detach", f"/dev/{loop.name}"], check=False)
     if not wait_until(lambda: not devices & loop_devices(), seconds=5, interval=0.05):
-        names = ", ".join(sorted(loop.device for loop in devices & loop_devices()))
+        names = ", ".join(sorted(loop.name for loop in devices & loop_devices()))
         raise LabError(f"loop devices still in use after their machine was switched off: {names}")
 
 
-def stray_inits(lab_directory: Path) -> list[ProcessId]:
+def detach_loop_devices(devices: set[LoopDevice]) -> None:
+    """Detach those attached by hand."""
+    for loop in devices:
+        run(["losetup", "--detach", f"/dev/{loop.name}"], check=False)
+    release_loop_devices(devices)
+
+
+def strays(lab_directory: Path) -> list[Stray]:
     """First processes of this lab's machines that run, recorded or not (its state file may have been deleted)."""
-    marker = f"BERTH_LAB={lab_directory}".encode()
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
-            if marker not in (entry / "environ").read_bytes().split(b"\0"):
+            words = (entry / "environ").read_bytes().split(b"\0")
+            environment = dict(word.decode(errors="replace").partition("=")[::2] for word in words)
+            if environment.get("BERTH_LAB") != str(lab_directory):
                 continue
             numbers = next(line for line in (entry / "status").read_text().splitlines() if line.startswith("NSpid:"))
         except (OSError, StopIteration):  # it ended while we looked
             continue
         process = ProcessId.of(int(entry.name))
         if process is not None and len(numbers.split()) > 2 and numbers.split()[-1] == "1":
-            found.append(process)
+            found.append(Stray(process, environment["LAB_MACHINE"], int(environment["LAB_SLOT"])))
     return found
 
 
@@ -131,19 +147,19 @@ def _stats(directory: Path) -> Iterable[os.stat_result]:
                 yield os.lstat(os.path.join(parent, name))
 
 
-def _mounted(pid: int) -> set[str]:
-    """Device numbers "major:minor" of what the process has mounted."""
+def _file_behind(device: LoopDevice) -> tuple[int, str] | None:
+    """Inode and file system "major:minor"; None when the file does not answer."""
+    columns = ["--json", "--output", "BACK-INO,BACK-MAJ:MIN"]
     try:
-        lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError, OSError):
-        return set()
-    return {line.split()[2] for line in lines}
+        text = run(["losetup", "--list", *columns, f"/dev/{device.name}"], timeout=3).stdout
+    except CommandFailed:
+        return None
+    row = json.loads(text)["loopdevices"][0] if text.strip() else {}
+    return (row["back-ino"], row["back-maj:min"].strip()) if row.get("back-ino") else None
 
 
-def _mounted_anywhere() -> set[str]:
-    namespaces: dict[str, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):  # it ended while we looked
-                namespaces.setdefault(os.readlink(entry / "ns/mnt"), int(entry.name))
-    return set().union(*map(_mounted, namespaces.values()))
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:  # detached meanwhile, or a kernel before 5.15, which does not count
+        return ""

@@ -57,6 +57,7 @@ class Machine:
         environment = _ENVIRONMENT | {
             "BERTH_LAB": str(self.store.directory),
             "LAB_MACHINE": self.name,
+            "LAB_SLOT": str(self.store.state.slot),
             "LAB_ROOT": str(self.root),
             "LAB_BINDS": " ".join(f"{name}:{path}" for name, path in self.spec.binds),
             "LAB_FORWARD": "1" if self.spec.forwards else "0",

@@ -54,7 +54,9 @@ def run(
         # nsenter and unshare fork: killing only the parent would leave the child running.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        # One that waits for a dead device does not even die; it is no reason to wait for ever too.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=5)
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
                 stream.close()

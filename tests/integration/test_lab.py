@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from lab import CommandFailed, Lab, LabError
-from lab.leftovers import cgroup_directories, cgroup_pids, stray_inits
+from lab.leftovers import cgroup_directories, cgroup_pids, strays
 
 pytestmark = [
     pytest.mark.integration,
@@ -139,6 +139,39 @@ def test_an_image_file_on_the_storage_server_serves_as_a_volume(whole_lab: Lab) 
     assert whole_lab.exec("storage", ["ls", "/var/lib/storage/volumes"]).stdout == "one.img\n"
 
 
+def test_down_does_not_hang_on_a_volume_whose_server_is_gone(tmp_path: Path) -> None:
+    before = _traces()
+    lab = Lab("t-leave", tmp_path)
+    lab.up(echo=_quiet)
+    script = f"""
+        set -e
+        mkdir -p /var/lib/berth/remote /var/lib/berth/volume
+        sshfs {lab.info.storage.ssh}:/volumes /var/lib/berth/remote -o {SSHFS_OPTIONS}
+        truncate -s 64M /var/lib/berth/remote/left-behind
+        mkfs.ext4 -q -F -m 0 /var/lib/berth/remote/left-behind
+        mount -o loop /var/lib/berth/remote/left-behind /var/lib/berth/volume
+    """
+    lab.exec("node1", ["sh", "-c", script])
+    writer = lab.popen("node1", ["dd", "if=/dev/zero", "of=/var/lib/berth/volume/x"], stderr=subprocess.DEVNULL)
+    lab.stop_machine("storage")
+
+    begin = time.monotonic()
+    lab.down(echo=_quiet)
+
+    writer.wait(timeout=10)
+    assert time.monotonic() - begin < 20
+    assert _traces() == before
+
+
+def test_machines_are_found_again_when_the_state_file_is_lost(whole_lab: Lab) -> None:
+    inits = dict(whole_lab.store.state.inits)
+    (whole_lab.store.directory / "state.json").unlink()
+
+    whole_lab.up(echo=_quiet)
+
+    assert whole_lab.store.state.inits == inits
+
+
 def test_a_killed_daemon_is_started_again(whole_lab: Lab) -> None:
     whole_lab.kill_daemon("node2", "dockerd")
     assert not whole_lab.status().ok
@@ -202,7 +235,7 @@ def test_down_leaves_nothing(tmp_path: Path) -> None:
     lab.up(echo=_quiet)
     assert _traces() != before
     groups = [lab.plan.cgroup(spec) for spec in lab.specs]
-    lab.exec("node1", ["sh", "-c", "cd /var/lib/berth && truncate -s 8M x && losetup -f x"])
+    lab.exec("node1", ["sh", "-c", "cd /var/lib/berth && truncate -s 8M left-behind && losetup -f left-behind"])
 
     lab.down(echo=_quiet)
 
@@ -225,7 +258,7 @@ def test_an_up_killed_half_way_can_be_repeated_and_removed(tmp_path: Path, secon
     lab = Lab("t-half", labs)
     lab.up(echo=_quiet)
     assert lab.status().ok
-    assert len(stray_inits(lab.store.directory)) == len(lab.specs)
+    assert len(strays(lab.store.directory)) == len(lab.specs)
     lab.down(echo=_quiet)
 
     assert _traces() == before
@@ -288,6 +321,7 @@ def _traces() -> dict[str, set[str]]:
     return {
         "links": set(re.findall(r"^(bl\d+p[ru]-t-(?:half|leav)\S*)@", links, re.MULTILINE)),
         "mounts": {line for line in mounts if "berth-lab" in line or "t-half" in line or "t-leave" in line},
-        "loops": {line for line in _loop_devices() if "/var/lib/berth/x" in line},
+        # The path of a file whose mount is gone is shown from that mount's root.
+        "loops": {line for line in _loop_devices() if "/left-behind" in line},
         "cgroups": {str(path) for path in Path("/sys/fs/cgroup").glob("**/berth-lab-*-t-[hl][ae]*")},
     }
