@@ -248,7 +248,7 @@ def field(bound: BoundField, label: str = "", help_text: str | None = None) -> d
         css_class = "form-select"
     own = str(widget.attrs.get("class", ""))
     invalid = "is-invalid" if bound.errors else ""
-    attrs = {"class": " ".join(filter(None, (own, css_class, invalid))), "placeholder": False}
+    attrs: dict[str, str | bool] = {"class": " ".join(filter(None, (own, css_class, invalid))), "placeholder": False}
     return {
         "field": bound,
         "kind": kind,

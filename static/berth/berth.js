@@ -130,11 +130,16 @@
     document.querySelectorAll("button[type=submit]:disabled").forEach((button) => (button.disabled = false));
   });
 
-  document.addEventListener("DOMContentLoaded", showChosen);
+  document.addEventListener("DOMContentLoaded", () => {
+    showChosen();
+    const news = document.querySelector("[data-announce]");
+    if (news) lastNews = news.dataset.announce; // the reader has the page; only what changes is said
+  });
 
   // ---- parts that refresh themselves (htmx) ------------------------------------------------------------------
   const lastAnswer = new Map();
   let openParts = [];
+  let lastNews = "";
 
   function offline(isOffline) {
     const banner = document.getElementById("offline");
@@ -168,8 +173,8 @@
       const part = document.getElementById(id);
       if (part) part.open = true;
     }
-    const spoken = document.querySelector("[data-announce]");
-    if (spoken) announce(spoken.dataset.announce);
+    const news = document.querySelector("[data-announce]");
+    if (news && news.dataset.announce !== lastNews) announce((lastNews = news.dataset.announce));
   });
 
   document.addEventListener("htmx:sendError", () => offline(true));
