@@ -29,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ["PATH"] = f"{os.environ.get('PATH', '')}:{PATH}"
     try:
         return int(options.run(options))
+    except PermissionError as error:
+        print(f"lab: {error}; the lab's commands are for root", file=sys.stderr)
+        return 1
     except LabError as error:
         print(f"lab: {error}", file=sys.stderr)
         return 1

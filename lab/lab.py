@@ -110,6 +110,7 @@ class Lab:
 
     def status(self) -> LabStatus:
         """What runs and answers at this moment; changes nothing."""
+        _require_root()
         self.store.reload()
         slot = self.store.state.slot
         if slot is None:
@@ -225,7 +226,7 @@ class Lab:
                 for machine in live:
                     network.pull_cards(machine)
                 switch.boot()
-                network.lay_switch(switch, self.plan)
+            network.lay_switch(switch)
             for name in network.NETWORKS:
                 if not network.has_host_leg(self.plan, name):
                     network.lay_host_leg(switch, self.plan, name)
@@ -259,7 +260,7 @@ class Lab:
             self._prepare(machine, plan)
             machine.boot()
             done.append("booted")
-        if not network.plugged_in(machine):
+        if not network.plugged_in(machine, plan):
             network.plug_in(machine, self.machine("switch"), plan)
             done.append("connected")
         if machine.spec is GATEWAY:
@@ -347,7 +348,7 @@ class Lab:
         links = machine.spec.links
         connected = (
             running
-            and network.plugged_in(machine)
+            and network.plugged_in(machine, plan)
             and not any(network.port_name(machine, link) in cut for link in links)
         )
         # Asking a machine that is cut off would only take the time of the time-outs.

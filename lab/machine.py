@@ -20,6 +20,20 @@ _ENVIRONMENT = {
     "HOME": "/root",
     "LANG": "C.UTF-8",
 }
+#: Notes "pid start-time" and becomes the daemon, unless it runs already: another command may have been killed just
+#: after it started one. The lock is let go before, since a daemon's children would keep it.
+_START_DAEMON = """
+note=/run/lab/$0.pid
+exec 9>"$note.lock"
+flock 9
+if read -r pid start <"$note" && read -r _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ now _ <"/proc/$pid/stat"; then
+    [ "$start" != "$now" ] || exit 0
+fi 2>/dev/null
+read -r pid _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ start _ </proc/self/stat
+echo "$pid $start" >"$note"
+exec 9>&-
+exec "$@"
+"""
 
 
 class Machine:
@@ -149,13 +163,9 @@ class Machine:
 
     def start_daemon(self, name: str, argv: Sequence[str]) -> None:
         """Start a daemon that belongs to the machine's init; its output goes to the lab's log directory."""
-        note = (
-            "read -r pid _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ start _ </proc/self/stat;"
-            f' echo "$pid $start" >/run/lab/{name}.pid; exec "$@"'
-        )
-        command = self.enter(["setsid", "--fork", "/bin/sh", "-c", note, name, *argv])
-        noted = Path(f"/proc/{self.pid}/root/run/lab/{name}.pid")
-        noted.unlink(missing_ok=True)
+        command = self.enter(["setsid", "--fork", "/bin/sh", "-c", _START_DAEMON, name, *argv])
+        note = Path(f"/proc/{self.pid}/root/run/lab/{name}.pid")
+        before = note.read_text() if note.exists() else ""
         with open(self.store.log(self.name, name), "ab") as log:
             process = subprocess.Popen(
                 command,
@@ -167,7 +177,11 @@ class Machine:
             )
         if process.wait(timeout=10) != 0:
             raise CommandFailed(command, process.returncode, f"see {self.store.log(self.name, name)}")
-        if not wait_until(lambda: noted.exists() and noted.read_text().endswith("\n"), seconds=10, interval=0.005):
+        if not wait_until(
+            lambda: self.daemon_pid(name) is not None or (note.exists() and note.read_text() not in ("", before)),
+            seconds=10,
+            interval=0.005,
+        ):
             raise LabError(f"{name} on {self.name} was started and is not there")
 
     def daemon_pid(self, name: str) -> int | None:

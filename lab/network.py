@@ -34,14 +34,12 @@ def free_slot(preferred: int | None = None) -> int:
     raise LabError("all of 10.99.0.0/16 and 198.18.0.0/16 is in use on this machine: take a lab down first")
 
 
-def lay_switch(switch: Machine, plan: Plan) -> None:
-    """Bridges in a freshly booted switch, and the host's legs."""
-    lines: list[str] = []
+def lay_switch(switch: Machine) -> None:
+    """The switch's bridges, unless it has them."""
     for network in NETWORKS:
-        lines += [f"link add {network} type bridge", f"link set {network} up"]
-    _ip(switch, lines)
-    for network in NETWORKS:
-        lay_host_leg(switch, plan, network)
+        if network not in _interfaces(str(switch.pid)):
+            _ip(switch, [f"link add {network} type bridge"])
+    _ip(switch, [f"link set {network} up" for network in NETWORKS])
 
 
 def lay_host_leg(switch: Machine, plan: Plan, network: Network) -> None:
@@ -50,15 +48,12 @@ def lay_host_leg(switch: Machine, plan: Plan, network: Network) -> None:
     run(["ip", "link", "del", leg], check=False)
     _ip(switch, [f"link del host-{network}"], check=False)
     mac = plan.mac(network, HOST_NUMBER)
-    address = plan.address(network, HOST_NUMBER)
-    lines = [
-        f"link add {leg} address {mac} type veth peer name host-{network} netns {switch.pid}",
-        f"link set {leg} addrgenmode none",
-        f"addr add {address}/24 broadcast + dev {leg}",
-        f"link set {leg} up",
-    ]
-    run(["ip", "-batch", "-"], input="\n".join(lines) + "\n")
+    add = f"link add {leg} address {mac} type veth peer name host-{network} netns {switch.pid}"
+    run(["ip", "-batch", "-"], input=f"{add}\nlink set {leg} addrgenmode none\n")
     _ip(switch, [f"link set host-{network} master {network} up"])
+    # The address comes last: it is what tells a finished leg from one that was given up half-way.
+    lines = [f"link set {leg} up", f"addr add {plan.address(network, HOST_NUMBER)}/24 broadcast + dev {leg}"]
+    run(["ip", "-batch", "-"], input="\n".join(lines) + "\n")
 
 
 def pull_cards(machine: Machine) -> None:
@@ -80,20 +75,20 @@ def slot_lock(cache: Path) -> Iterator[None]:
 
 
 def has_host_leg(plan: Plan, network: Network) -> bool:
-    return plan.host_link(network) in _interfaces("self")
+    """Whether it is there, finished."""
+    return plan.host_link(network) in _interfaces("self") and _has_addresses(
+        "self", [plan.address(network, HOST_NUMBER)]
+    )
 
 
 def plug_in(machine: Machine, switch: Machine, plan: Plan) -> None:
-    """Give the machine those of its network cards that it lacks, with addresses and routes."""
-    present = _interfaces(str(machine.pid))
-    missing = [link for link in machine.spec.links if link.interface not in present]
-    if not missing:
+    """Give the machine its network cards, addresses and routes, unless it has all of them."""
+    if plugged_in(machine, plan):
         return
-    for link in missing:
-        port = port_name(machine, link)
-        # The other end of a machine just switched off may not have been cleared away by the kernel yet.
-        _ip(switch, [f"link del {port}"], check=False)
-        mac = plan.mac(link.network, link.number)
+    pull_cards(machine)
+    unplug(machine, switch)
+    for link in machine.spec.links:
+        port, mac = port_name(machine, link), plan.mac(link.network, link.number)
         _ip(
             switch,
             [
@@ -101,25 +96,26 @@ def plug_in(machine: Machine, switch: Machine, plan: Plan) -> None:
                 f"link set {port} master {link.network} up",
             ],
         )
-    lines: list[str] = []
-    for link in missing:
-        lines += [
-            f"addr add {plan.address(link.network, link.number)}/24 broadcast + dev {link.interface}",
-            f"link set {link.interface} up",
-        ]
+    lines = [f"link set {link.interface} up" for link in machine.spec.links]
+    # All in one go and the cables before them: a machine with its addresses is finished.
+    for link in machine.spec.links:
+        lines.append(f"addr add {plan.address(link.network, link.number)}/24 broadcast + dev {link.interface}")
     if machine.spec.default_route is not None:
         lines.append(f"route replace default via {plan.address(machine.spec.default_route, 1)}")
     _ip(machine, lines)
 
 
-def plugged_in(machine: Machine) -> bool:
-    """Whether the machine has all of its network cards."""
-    return {link.interface for link in machine.spec.links} <= _interfaces(str(machine.pid))
+def plugged_in(machine: Machine, plan: Plan) -> bool:
+    """Whether the machine has all of its network cards, with their addresses."""
+    pid, links = str(machine.pid), machine.spec.links
+    addresses = [plan.address(link.network, link.number) for link in links]
+    return {link.interface for link in links} <= _interfaces(pid) and _has_addresses(pid, addresses)
 
 
 def unplug(machine: Machine, switch: Machine) -> None:
     """Remove the switch's ends of the machine's cables at once, instead of when the kernel gets to it."""
     for link in machine.spec.links:
+        # One that the kernel has not cleared away yet, or that is gone.
         _ip(switch, [f"link del {port_name(machine, link)}"], check=False)
 
 
@@ -150,6 +146,13 @@ def remove_host_legs(plan: Plan) -> None:
 def _interfaces(pid: str) -> set[str]:
     lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
     return {line.partition(":")[0].strip() for line in lines}
+
+
+def _has_addresses(pid: str, addresses: list[str]) -> bool:
+    if not addresses:
+        return True
+    local = re.findall(r"-- (\S+)\n\s+/32 host LOCAL", Path(f"/proc/{pid}/net/fib_trie").read_text())
+    return set(addresses) <= set(local)
 
 
 def _enter(machine: Machine) -> list[str]:

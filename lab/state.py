@@ -49,8 +49,15 @@ class Store:
         self.name = name
         self.state_dir = state_dir
         self.directory = state_dir / name
-        self.state = self._load()
         self._mutex = threading.Lock()
+        self._state: State | None = None
+
+    @property
+    def state(self) -> State:
+        """Read when first asked for: only root may, while the lab's owner may read lab.json."""
+        if self._state is None:
+            self._state = self._load()
+        return self._state
 
     @property
     def portal(self) -> Path:
@@ -64,7 +71,7 @@ class Store:
 
     def reload(self) -> None:
         """Read again what another command may have written."""
-        self.state = self._load()
+        self._state = self._load()
 
     def log(self, machine: str, daemon: str) -> Path:
         return self.directory / "log" / f"{machine}-{daemon}.log"
@@ -83,7 +90,7 @@ class Store:
         path = self.state_dir / f".{self.name}.lock"
         descriptor = _acquire(path, time.monotonic() + wait)
         try:
-            self.state = self._load()
+            self._state = self._load()
             yield
         finally:
             path.unlink(missing_ok=True)

@@ -245,7 +245,7 @@ def test_down_leaves_nothing(tmp_path: Path) -> None:
     lab.down(echo=_quiet)
 
 
-@pytest.mark.parametrize("seconds", [0.1, 0.2, 0.3, 0.5, 0.8])
+@pytest.mark.parametrize("seconds", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8])
 def test_an_up_killed_half_way_can_be_repeated_and_removed(tmp_path: Path, seconds: float) -> None:
     before = _traces()
     labs = tmp_path / "labs"
