@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from datetime import datetime
+from typing import ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
@@ -39,7 +40,7 @@ class User(AbstractUser):
         help_text="Empty: the zone of the browser.",
     )
 
-    objects = UserManager()
+    objects: ClassVar[UserManager] = UserManager()
 
     class Meta(AbstractUser.Meta):  # type: ignore[name-defined,misc]  # django-stubs hides AbstractUser.Meta
         constraints = [

@@ -2,11 +2,13 @@
 
 import unicodedata
 import zoneinfo
+from collections.abc import Callable
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MinLengthValidator, RegexValidator
 
-username_validators = [
+username_validators: list[Callable[[Any], None]] = [
     MinLengthValidator(2, "A user name has at least 2 characters."),
     RegexValidator(
         r"\A[A-Za-z0-9][A-Za-z0-9._-]*\Z",

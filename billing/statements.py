@@ -50,7 +50,8 @@ def row(reservation: Reservation, now: datetime) -> Row:
 
 def _length(period: UsagePeriod, reservation: Reservation, now: datetime) -> timedelta:
     end: datetime = period.during.upper or min(now, reservation.end)
-    return max(end - period.during.lower, timedelta(0))
+    start: datetime = period.during.lower
+    return max(end - start, timedelta(0))
 
 
 def total(rows: list[Row]) -> Decimal:

@@ -33,7 +33,7 @@ class DockerEngine:
     """A ContainerEngine over `tcp://host:port` with mutual TLS, or `unix:///path`."""
 
     def __init__(self, url: str, tls_dir: Path | None = None, timeout_s: int = 20) -> None:
-        tls: TLSConfig | None = None
+        tls: TLSConfig | bool = False
         if url.startswith("tcp://"):
             if tls_dir is None:
                 raise EngineRefused("an engine on tcp:// needs mutual TLS: set BERTH_TLS_DIR")
@@ -46,6 +46,8 @@ class DockerEngine:
         with _answers(url):
             # The version is pinned: asking for it would be one more call, and every engine since 20.10 has it.
             self._api = docker.APIClient(base_url=url, tls=tls, timeout=timeout_s, version="1.41", max_pool_size=32)
+        # Private engines: no proxy, and no CA bundle of the environment in place of theirs.
+        self._api.trust_env = False
 
     def info(self) -> EngineInfo:
         with _answers(self.url):
@@ -61,7 +63,7 @@ class DockerEngine:
     def has_image(self, image: str) -> bool:
         with _answers(self.url):
             try:
-                self._api.inspect_image(image)
+                self._api.inspect_image(image)  # type: ignore[no-untyped-call]
             except NotFound:
                 return False
         return True
@@ -96,7 +98,10 @@ class DockerEngine:
     def start(self, spec: ContainerSpec) -> Observed:
         with _answers(self.url):
             try:
-                engine_id = self._api.create_container_from_config(self._config(spec), name=spec.name)["Id"]
+                made = self._api.create_container_from_config(  # type: ignore[no-untyped-call]
+                    self._config(spec), name=spec.name
+                )
+                engine_id = made["Id"]
             except ImageNotFound as problem:
                 raise ImageMissing(f"the image {spec.image} is not on the node") from problem
             except APIError as problem:
@@ -123,7 +128,7 @@ class DockerEngine:
             mounts = [Mount(spec.mount_path, spec.volume_name, labels=spec.labels, driver_config=driver)]
         elif spec.mount_path:
             mounts = [Mount(spec.mount_path, spec.name, labels=spec.labels)]
-        bindings = {
+        bindings: dict[int | str, Any] = {
             f"{port.container_port}/{port.protocol}": (port.node_address, port.node_port) for port in spec.ports
         }
         host_config = HostConfig(
@@ -146,13 +151,15 @@ class DockerEngine:
         )
         return self._api.create_container_config(
             image=spec.image,
-            command=list(spec.command) or None,
+            command=list(spec.command) or None,  # type: ignore[arg-type]  # None keeps the image's own
             hostname=spec.hostname or None,
             environment=spec.environment,
             labels=spec.labels,
             ports=[(port.container_port, port.protocol) for port in spec.ports],
             host_config=host_config,
-            networking_config=NetworkingConfig({spec.network: EndpointConfig(self._api.api_version)}),
+            networking_config=NetworkingConfig(
+                {spec.network: EndpointConfig(self._api.api_version)}  # type: ignore[arg-type]  # the stub takes one
+            ),
         )
 
     def stop(self, name: str, grace_s: int) -> None:
@@ -205,6 +212,13 @@ class DockerEngine:
             )
             for row in rows
         ]
+
+    def list_traces(self) -> set[str]:
+        ours = {"label": LABEL_RESERVATION}
+        with _answers(self.url):
+            networks = {row["Name"] for row in self._api.networks(filters=ours)}
+            volumes = {row["Name"] for row in self._api.volumes(filters=ours)["Volumes"] or []}
+        return {observed.name for observed in self.list_ours()} | networks | volumes
 
 
 @contextmanager

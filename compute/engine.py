@@ -64,3 +64,9 @@ class ContainerEngine(Protocol):
 
     def list_ours(self) -> list[Observed]:
         """Every container with the label berth.reservation, whole or not at all."""
+
+    def list_traces(self) -> set[str]:
+        """The names of all containers, networks and volume entries with the label berth.reservation.
+
+        `remove` of such a name removes all three.
+        """

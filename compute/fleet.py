@@ -5,7 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Count, OuterRef, Q, Subquery, Sum
+from django.db.models import Count, F, OuterRef, Q, Subquery, Sum
 
 from compute.models import Node, Sample
 
@@ -16,7 +16,7 @@ class NodeRow:
 
     name: str
     address: str
-    gateway: str
+    gateway_name: str
     state: str
     health: str
     health_reason: str
@@ -40,33 +40,23 @@ class NodeRow:
 def node_rows(now: datetime) -> list[NodeRow]:
     held = Q(allocations__released_at=None, allocations__during__contains=now)
     last = Sample.objects.filter(node=OuterRef("pk"), reachable=True).order_by("-at")
-    nodes = Node.objects.select_related("gateway").annotate(
-        held_ram=Sum("allocations__ram_mib", filter=held, default=0),
-        held_core=Sum("allocations__cores", filter=held, default=Decimal(0)),
-        held_number=Count("allocations", filter=Q(allocations__id__isnull=False, allocations__released_at=None)),
-        sample_memory=Subquery(last.values("memory_free_mib")[:1]),
-        sample_load=Subquery(last.values("load_1")[:1]),
-        sample_uptime=Subquery(last.values("uptime_s")[:1]),
+    rows = Node.objects.values(
+        "name",
+        "address",
+        "state",
+        "health",
+        "health_reason",
+        "ram_mib",
+        "cores",
+        "last_seen_at",
+        "engine_version",
+        "containers_found",
+        gateway_name=F("gateway__name"),
+        held_ram_mib=Sum("allocations__ram_mib", filter=held, default=0),
+        held_cores=Sum("allocations__cores", filter=held, default=Decimal(0)),
+        held_count=Count("allocations", filter=Q(allocations__released_at=None)),
+        memory_free_mib=Subquery(last.values("memory_free_mib")[:1]),
+        load_1=Subquery(last.values("load_1")[:1]),
+        uptime_s=Subquery(last.values("uptime_s")[:1]),
     )
-    return [
-        NodeRow(
-            name=node.name,
-            address=node.address,
-            gateway=node.gateway.name,
-            state=node.state,
-            health=node.health,
-            health_reason=node.health_reason,
-            ram_mib=node.ram_mib,
-            cores=node.cores,
-            held_ram_mib=node.held_ram,
-            held_cores=node.held_core,
-            held_count=node.held_number,
-            last_seen_at=node.last_seen_at,
-            engine_version=node.engine_version,
-            containers_found=node.containers_found,
-            memory_free_mib=node.sample_memory,
-            load_1=node.sample_load,
-            uptime_s=node.sample_uptime,
-        )
-        for node in nodes
-    ]
+    return [NodeRow(**row) for row in rows.order_by("name")]

@@ -1,4 +1,4 @@
-"""Facts about the machines. Constraints hold what must never happen; `capacity` alone writes Allocation and LoadStep."""
+"""Facts about the machines. Constraints hold what must never happen; `capacity` alone writes allocations."""
 
 from datetime import datetime
 

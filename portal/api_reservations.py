@@ -133,7 +133,9 @@ def create(
         )
         key.refresh_from_db()
     # Credentials are sealed in one place only; they never change.
-    first = ReservationOut(**key.answer, credentials=reservation.credentials, connect=_answer(reservation.pk).connect)
+    first = ReservationOut(
+        **(key.answer or {}), credentials=reservation.credentials, connect=_answer(reservation.pk).connect
+    )
     return Status(201, first)
 
 

@@ -1,6 +1,6 @@
 """What machines ask: alive, ready, and numbers for Prometheus."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.core.cache import cache
 from django.db import DatabaseError, connection
@@ -81,5 +81,5 @@ def metrics(request: HttpRequest) -> HttpResponse:
     return HttpResponse(exposition(found), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def due_count(now: "timezone.datetime") -> int:
+def due_count(now: datetime) -> int:
     return Reservation.objects.due(now).count()

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -256,7 +257,7 @@ def end(*, reservation: Reservation, text: str, by: object, now: datetime) -> bo
     raise Stale(f"reservation {reservation.pk} keeps moving")
 
 
-def start_ending(reservation: Reservation, *, text: str, by: object, now: datetime, **changes: object) -> None:
+def start_ending(reservation: Reservation, *, text: str, by: object, now: datetime, **changes: Any) -> None:
     """The transition to `ending`, wherever it comes from: the gateway's rules are unwanted in the same instant."""
     transition(reservation, State.ENDING, text=text, by=by, now=now, reason=text[:400], **changes)
     Forward.objects.filter(endpoint__reservation=reservation).update(wanted=False)

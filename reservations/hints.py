@@ -14,7 +14,7 @@ def hint(reservation_id: int) -> None:
     from reservations.tasks import reconcile  # the task calls what calls this
 
     try:
-        reconcile.apply_async([reservation_id], expires=60, retry=False)
+        reconcile.apply_async((reservation_id,), expires=60, retry=False)
     except (OperationalError, RedisError, OSError) as problem:
         logger.warning("reservation %d: no hint could be sent (%s); the sweep will find it", reservation_id, problem)
 

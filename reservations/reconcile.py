@@ -89,7 +89,6 @@ def _booked(reservation: Reservation, clock: Clock) -> bool:
                 now=now,
                 token=reservation.claim_token,
             )
-            starting.want_forwards(reservation)
     if wait:
         return try_again(reservation, f"It starts as soon as it can: {wait}.", clock)
     return True

@@ -37,6 +37,8 @@ def _box(secret_key: str) -> Fernet:
 
 
 class SealedJSONField(models.TextField[Any, Any]):
+    _pyi_private_set_type: Any  # what django-stubs takes from an assignment
+    _pyi_private_get_type: Any
     """A JSON value that the database holds encrypted. One that a changed SECRET_KEY cannot open reads as {}."""
 
     def get_prep_value(self, value: Any) -> str:

@@ -1,7 +1,6 @@
-"""Brings a container up: image, volume, network and gateway rule side by side, then the start, then the answer."""
+"""Brings a container up: image, volume and network side by side, the start, the gateway's rule, the answer."""
 
 import http.client
-import logging
 import socket
 import time
 from collections.abc import Iterator
@@ -33,7 +32,6 @@ from reservations.models import Container, Endpoint, Reservation, StorageProfile
 from reservations.states import State
 from reservations.transitions import note
 
-logger = logging.getLogger(__name__)
 LOOK_AGAIN = timedelta(seconds=1)
 WAIT_INLINE_S = 3.0  # most services answer within this; a slower one is looked at again, and holds no worker
 PROBE_EVERY_S = 0.015
@@ -70,8 +68,15 @@ def container_of(reservation: Reservation) -> Container:
     )
 
 
-def want_forwards(reservation: Reservation) -> None:
-    Forward.objects.filter(endpoint__reservation=reservation, released_at=None).update(wanted=True)
+def _want_forwards(reservation: Reservation) -> None:
+    """From now on the gateway should lead to the container; not if the customer has just ended it."""
+    forwards = Forward.objects.filter(
+        endpoint__reservation=reservation,
+        endpoint__reservation__state=State.STARTING,
+        endpoint__reservation__claim_token=reservation.claim_token,
+        released_at=None,
+    )
+    forwards.filter(wanted=False).update(wanted=True)
 
 
 def bring_up(reservation: Reservation, container: Container, clock: Clock) -> bool:
@@ -83,6 +88,9 @@ def bring_up(reservation: Reservation, container: Container, clock: Clock) -> bo
         engine = drivers.engine(container.node)
         if engine.observe(container.machine_name).presence != Presence.RUNNING:
             _create(reservation, container, engine, clock)
+    # Only now: a packet that is forwarded before the container's interface is up leaves its address unresolved
+    # on the node, and everybody waits a second for the next try (ARP, RFC 1122 section 2.3.2.1).
+    _want_forwards(reservation)
     _route(reservation)
     return _answers(reservation, container, engine)
 
@@ -94,11 +102,6 @@ def _create(reservation: Reservation, container: Container, engine: ContainerEng
     spec = _spec(reservation, container, None)
     network = _side.submit(engine.make_network, spec)
     attached = _side.submit(volumes.attach, host, volume.spec) if volume and host else None
-    gateway_problem: Exception | None = None
-    try:
-        _route(reservation)
-    except NoAnswer as problem:  # the container can start meanwhile; bring_up asks the gateway again
-        gateway_problem = problem
     network.result()
     volume_path = attached.result() if attached else None
     renew(reservation, clock())
@@ -109,8 +112,6 @@ def _create(reservation: Reservation, container: Container, engine: ContainerEng
     except ImageMissing as problem:
         raise Hopeless(str(problem)) from problem
     write_observation(container, seen, clock())
-    if gateway_problem:
-        logger.warning("reservation %d: the gateway gave no answer: %s", reservation.pk, gateway_problem)
 
 
 def _pull(reservation: Reservation, engine: ContainerEngine, clock: Clock) -> None:
@@ -306,5 +307,3 @@ def _move_forwards(reservation: Reservation, old: Container, node: Node, now: da
         endpoint.forward = forward
         endpoint.save(update_fields=["forward"])
     capacity.release_ports(left_behind, now, actions.port_rest())
-    if reservation.state == State.STARTING:
-        want_forwards(reservation)

@@ -26,7 +26,7 @@ def sweep() -> None:
 @shared_task
 def watch_nodes() -> None:
     for node_id in Node.objects.values_list("pk", flat=True):
-        watch_node.apply_async([node_id], expires=10)
+        watch_node.apply_async((node_id,), expires=10)
 
 
 @shared_task

@@ -10,7 +10,7 @@ from compute import drivers
 from compute.engine import EngineRefused, NoAnswer
 from compute.models import Forward, Node, Sample
 from compute.shell import CommandFailed
-from compute.spec import LABEL_GENERATION, LABEL_RESERVATION, Observed, Presence
+from compute.spec import Observed, Presence
 from reservations import ending
 from reservations.hints import hint
 from reservations.models import Container, IdempotencyKey, Orphan, Reservation
@@ -42,14 +42,16 @@ def watch(node: Node, now: datetime) -> None:
     When the node gives no answer nothing is concluded.
     """
     try:
-        found = drivers.engine(node).list_ours()
+        engine = drivers.engine(node)
+        found = engine.list_ours()
+        traces = engine.list_traces()
     except (NoAnswer, EngineRefused) as problem:
         logger.info("node %s: not compared: %s", node.name, problem)
         return
     by_name = {observed.name: observed for observed in found}
     _hint_drifted(node, by_name, now)
     _remove_left_behind(node, now)
-    _remove_orphans(node, found, now)
+    _remove_orphans(node, orphans(node, traces), now)
 
 
 def _hint_drifted(node: Node, by_name: dict[str, Observed], now: datetime) -> None:
@@ -75,11 +77,16 @@ def _remove_left_behind(node: Node, now: datetime) -> None:
             logger.warning("%s on %s could not be removed yet: %s", container, node.name, problem)
 
 
-def _remove_orphans(node: Node, found: list[Observed], now: datetime) -> None:
-    """What carries our label and belongs to no live row, seen twice and past a grace. Never anything else."""
-    orphans = {observed.name for observed in found if not _owned(observed)}
-    Orphan.objects.filter(node=node).exclude(name__in=orphans).delete()
-    for name in orphans:
+def orphans(node: Node, traces: set[str]) -> set[str]:
+    """What carries our label on the node and belongs to no container row that may still be there."""
+    rows = Container.objects.filter(node=node, gone_at=None)
+    return traces - {row.machine_name for row in rows}
+
+
+def _remove_orphans(node: Node, names: set[str], now: datetime) -> None:
+    """Removed after being seen twice and past a grace; never anything without our label."""
+    Orphan.objects.filter(node=node).exclude(name__in=names).delete()
+    for name in names:
         row, new = Orphan.objects.get_or_create(node=node, name=name, defaults={"first_seen_at": now})
         if new or now - row.first_seen_at < ORPHAN_GRACE:
             continue
@@ -89,15 +96,6 @@ def _remove_orphans(node: Node, found: list[Observed], now: datetime) -> None:
             logger.warning("removed %s from %s: it carried Berth's label but no reservation owns it", name, node.name)
         except (NoAnswer, EngineRefused) as problem:
             logger.warning("orphan %s on %s could not be removed: %s", name, node.name, problem)
-
-
-def _owned(observed: Observed) -> bool:
-    reservation = observed.labels.get(LABEL_RESERVATION, "")
-    generation = observed.labels.get(LABEL_GENERATION, "")
-    if not reservation.isdigit() or not generation.isdigit():
-        return False
-    rows = Container.objects.filter(reservation_id=int(reservation), generation=int(generation), gone_at=None)
-    return any(row.machine_name == observed.name for row in rows)
 
 
 def prune(now: datetime) -> None:

@@ -50,5 +50,6 @@ class Command(BaseCommand):
         except actions.CannotAdd as problem:
             raise CommandError(str(problem)) from problem
         self.stdout.write(
-            f"Node {row.name} {'added' if new else 'is up to date'}: lends {row.ram_mib} MiB and {row.cores.normalize():f} cores."
+            f"Node {row.name} {'added' if new else 'is up to date'}: lends {row.ram_mib} MiB"
+            f" and {row.cores.normalize():f} cores."
         )

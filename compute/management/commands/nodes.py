@@ -23,7 +23,8 @@ class Command(BaseCommand):
             self.stdout.write("There are no nodes yet: manage.py add_node --help")
         else:
             self.stdout.write(
-                f"{'NODE':16} {'STATE':9} {'HEALTH':8} {'RAM MiB held/lent':>18} {'CORES held/lent':>16} {'HELD':>5}  SEEN"
+                f"{'NODE':16} {'STATE':9} {'HEALTH':8} {'RAM MiB held/lent':>18} {'CORES held/lent':>16}"
+                f" {'HELD':>5}  SEEN"
             )
             for row in rows:
                 seen = f"{row.last_seen_at:%Y-%m-%d %H:%M:%S} UTC" if row.last_seen_at else "never"

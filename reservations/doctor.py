@@ -1,0 +1,164 @@
+"""Checks the promises against the machines themselves, and says in plain words what is wrong and how to mend it.
+
+The promises and their numbers are those of docs/promises.md. What a machine does not answer is reported as not
+checked, never as fine.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.db.models import Count, F, OuterRef, Q, Subquery
+
+from compute import capacity, drivers, forwarding, volumes
+from compute.engine import EngineRefused, NoAnswer
+from compute.models import Gateway, Node, StorageServer, Volume
+from compute.shell import CommandFailed
+from compute.spec import Presence
+from reservations import watch
+from reservations.models import Container, Event, Reservation, UsagePeriod
+from reservations.states import State
+
+LATE = timedelta(seconds=60)
+BY_ITSELF = "The workers mend this within a minute; manage.py reconcile does it now."
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that breaks a promise, or could not be checked."""
+
+    promise: int  # 0: not checked
+    where: str
+    sentence: str
+    mend: str
+
+
+Check = Callable[[datetime], Iterator[Finding]]
+
+
+def examine(now: datetime) -> list[Finding]:
+    """Everything that is wrong; empty when every promise was checked and holds."""
+    return [finding for check in CHECKS for finding in check(now)]
+
+
+def _nodes(now: datetime) -> Iterator[Finding]:
+    """Promises 1 and 3 on every node: containers, networks, mounts, volumes."""
+    for node in Node.objects.all():
+        try:
+            yield from _containers(node)
+            yield from _volumes(node)
+        except (NoAnswer, EngineRefused, CommandFailed) as problem:
+            yield Finding(0, node.name, f"could not be checked: {problem}", "See that its engine and SSH answer.")
+
+
+def _containers(node: Node) -> Iterator[Finding]:
+    engine = drivers.engine(node)
+    running = {seen.name for seen in engine.list_ours() if seen.presence == Presence.RUNNING}
+    for name in sorted(watch.orphans(node, engine.list_traces())):
+        yield Finding(1, node.name, f"{name} carries Berth's label but belongs to no live reservation", BY_ITSELF)
+    wanted = Container.objects.filter(
+        node=node, gone_at=None, reservation__state=State.RUNNING, generation=F("reservation__generation")
+    )
+    for container in wanted:
+        if container.machine_name not in running:
+            yield Finding(
+                1,
+                node.name,
+                f"{container} should be running for reservation {container.reservation_id} but is not",
+                BY_ITSELF,
+            )
+
+
+def _volumes(node: Node) -> Iterator[Finding]:
+    host = drivers.host(node)
+    if host is None:
+        return
+    attached = {v.machine_name for v in Volume.objects.filter(node=node, state=Volume.State.ATTACHED)}
+    for name in sorted({path.rsplit("/", 1)[-1] for path in volumes.list_mounted(host)} - attached):
+        yield Finding(
+            3,
+            node.name,
+            f"{name} is mounted but no live reservation uses it",
+            f"On {node.name}: umount {volumes.ROOT}/volumes/{name} (and {volumes.ROOT}/stores/{name}).",
+        )
+    local = {v.machine_name for v in Volume.objects.filter(server=None).exclude(state=Volume.State.REMOVED)}
+    for name in sorted(volumes.list_local(host) - local):
+        yield Finding(
+            3,
+            node.name,
+            f"the image of {name} is left on the disk",
+            f"On {node.name}: rm {volumes.ROOT}/images/{name}.img",
+        )
+
+
+def _storage(now: datetime) -> Iterator[Finding]:
+    for server in StorageServer.objects.all():
+        try:
+            there = volumes.list_remote(drivers.storage(server), server.spec)
+        except (NoAnswer, CommandFailed) as problem:
+            yield Finding(0, server.name, f"could not be checked: {problem}", "See that its sftp answers.")
+            continue
+        rows = Volume.objects.filter(server=server).exclude(state=Volume.State.REMOVED)
+        for name in sorted(there - {row.machine_name for row in rows}):
+            yield Finding(
+                3, server.name, f"{name} is stored but belongs to nobody", "Look at it, then remove the file."
+            )
+        for row in rows.filter(kept=True, containers__gone_at__isnull=False):
+            if row.machine_name not in there:
+                yield Finding(3, server.name, f"the kept volume {row} is missing", "Restore it from a backup.")
+
+
+def _gateways(now: datetime) -> Iterator[Finding]:
+    for gateway in Gateway.objects.exclude(driver=Gateway.Driver.DIRECT):
+        wanted = forwarding.wanted_rules(gateway)
+        try:
+            found = drivers.gateway(gateway).found()
+        except (NoAnswer, CommandFailed) as problem:
+            yield Finding(0, gateway.name, f"could not be checked: {problem}", "See that its SSH answers.")
+            continue
+        have, want = {*found.nat, *found.filter}, {*wanted.nat, *wanted.filter}
+        for rule in sorted(want - have):
+            yield Finding(2, gateway.name, f"lacks the rule {rule}", BY_ITSELF)
+        for rule in sorted(have - want):
+            yield Finding(2, gateway.name, f"has a rule that nobody wants: {rule}", BY_ITSELF)
+
+
+def _capacity(now: datetime) -> Iterator[Finding]:
+    for sentence in capacity.wrong_steps(now):
+        yield Finding(5, sentence.split(":")[0], sentence, "Run manage.py doctor --mend-plan.")
+    for node in Node.objects.all():
+        used = node.allocations.held().filter(taken_at__isnull=False)
+        ram = sum(row.ram_mib for row in used)
+        cores = sum((row.cores for row in used), Decimal(0))
+        if ram > node.ram_mib or cores > node.cores:
+            yield Finding(
+                5,
+                node.name,
+                f"{ram} MiB and {cores} cores are in use, {node.ram_mib} MiB and {node.cores} are lent",
+                "End something on it, or let it lend more.",
+            )
+
+
+def _rows(now: datetime) -> Iterator[Finding]:
+    """Promises 6, 7 and 10: bills, deadlines, history."""
+    for period in UsagePeriod.objects.filter(during__endswith=None).exclude(reservation__state=State.RUNNING):
+        yield Finding(6, f"reservation {period.reservation_id}", "is charged although it does not run", "Report this.")
+    late = Q(deadline__lt=now - LATE) | Q(look_at__lt=now - LATE)
+    for row in Reservation.objects.live().filter(late):
+        yield Finding(
+            7,
+            f"reservation {row.pk}",
+            f"is {row.state} and late: {row.reason or 'nobody looked at it'}",
+            "See that a worker and beat are running (/readyz).",
+        )
+    last = Event.objects.filter(reservation=OuterRef("pk")).exclude(new_state="").order_by("-at", "-pk")
+    rows = Reservation.objects.annotate(last=Subquery(last.values("new_state")[:1])).exclude(last=F("state"))
+    for row in rows[:50]:
+        yield Finding(10, f"reservation {row.pk}", f"is {row.state}, but its history ends otherwise", "Report this.")
+    double = Container.objects.filter(gone_at=None).values("reservation", "generation").annotate(n=Count("pk"))
+    for found in double.filter(n__gt=1):
+        yield Finding(1, f"reservation {found['reservation']}", "has two containers of one generation", "Report this.")
+
+
+CHECKS: tuple[Check, ...] = (_nodes, _storage, _gateways, _capacity, _rows)

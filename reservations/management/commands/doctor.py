@@ -1,0 +1,50 @@
+"""manage.py doctor"""
+
+import json
+import time
+from dataclasses import asdict
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.utils import timezone
+
+from compute import capacity
+from compute.models import Node
+from reservations import doctor
+
+SETTLE_S = 3
+
+
+class Command(BaseCommand):
+    help = (
+        "Check what must always hold against the machines themselves, and say what is wrong and how to mend it."
+        " Changes nothing. Exits 1 if something was found or could not be checked."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", dest="as_json")
+        parser.add_argument(
+            "--mend-plan", action="store_true", help="first compute every node's plan anew from its bookings"
+        )
+
+    def handle(self, *, as_json: bool, mend_plan: bool, **options: Any) -> None:
+        if mend_plan:
+            for node in Node.objects.all():
+                capacity.rebuild_steps(node)
+        found = doctor.examine(timezone.now())
+        if found:
+            # What is just being started or ended looks wrong for a moment: only what stays so is reported.
+            time.sleep(SETTLE_S)
+            again = doctor.examine(timezone.now())
+            found = [finding for finding in again if finding in found]
+        if as_json:
+            self.stdout.write(json.dumps([asdict(finding) for finding in found], indent=2))
+        elif not found:
+            self.stdout.write("Everything that was promised holds: nodes, gateways, storage and rows agree.")
+        else:
+            for finding in found:
+                promise = f"promise {finding.promise}" if finding.promise else "not checked"
+                self.stdout.write(f"{finding.where}: {finding.sentence} ({promise}).\n    {finding.mend}")
+            self.stdout.write(f"{len(found)} findings.")
+        if found:
+            raise SystemExit(1)
