@@ -87,8 +87,12 @@ class DirectGateway:
 
 
 def as_restore(rules: Rules) -> str:
-    """The input of `iptables-restore --noflush`: naming a chain empties it, so that each is replaced whole."""
+    """The input of `iptables-restore --noflush`: naming a chain empties it, so that each is replaced whole.
+
+    Each table is one commit. The filter comes first: a packet that is forwarded but not yet let through would be
+    dropped, and its sender would wait a second before the next try.
+    """
     return "".join(
         f"*{table}\n:{chain} - [0:0]\n" + "".join(f"{line}\n" for line in lines) + "COMMIT\n"
-        for table, chain, lines in (("nat", DNAT_CHAIN, rules.nat), ("filter", FORWARD_CHAIN, rules.filter))
+        for table, chain, lines in (("filter", FORWARD_CHAIN, rules.filter), ("nat", DNAT_CHAIN, rules.nat))
     )
