@@ -1,6 +1,5 @@
 """The API's catalogue: what can be booked."""
 
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -73,7 +72,7 @@ def sizes(request: HttpRequest) -> Any:
             name=row.name,
             cores=row.cores,
             ram_mib=row.ram_mib,
-            price_per_hour=pricing.quote(cores=row.cores, length=timedelta(hours=1)),
+            price_per_hour=pricing.per_hour(cores=row.cores),
         )
         for row in Size.objects.filter(active=True)
     ]

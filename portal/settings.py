@@ -232,6 +232,8 @@ BERTH_CURRENCY = env.text("BERTH_CURRENCY", "USD")
 BERTH_PRICE_PER_CORE_HOUR = env.money("BERTH_PRICE_PER_CORE_HOUR", "0.50")
 # The lower layers ask these questions; the functions named here answer them (design: imports run one way).
 BERTH_PRICE_FUNCTION = "billing.quotes.quote"
+BERTH_RATE_FUNCTION = "billing.quotes.per_hour"
+BERTH_COST_FUNCTION = "billing.quotes.cost_so_far"
 BERTH_AUDIT_FUNCTION = "accounts.audit.record"
 
 LOGGING = {

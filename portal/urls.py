@@ -16,7 +16,7 @@ urlpatterns = [
     path("reservations/", include("reservations.urls")),
     path("billing/", include("billing.urls")),
     path("monitor/", include((monitor.urlpatterns, "monitor"))),
-    path("api/", include(([path("v1/", api.urls)], "api"))),
+    path("api/v1/", api.urls),
     path("api/docs", views.api_docs, name="api-docs"),
     path("admin/", admin.site.urls),
     path("healthz", health.healthz, name="healthz"),

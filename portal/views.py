@@ -1,7 +1,6 @@
 """The landing page."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 from decimal import Decimal
 
 from django.conf import settings
@@ -28,9 +27,8 @@ class PricedSize:
 
 @require_GET
 def home(request: HttpRequest) -> HttpResponse:
-    hour = timedelta(hours=1)
     sizes = [
-        PricedSize(size.slug, size.name, size.cores, size.ram_mib, pricing.quote(cores=size.cores, length=hour))
+        PricedSize(size.slug, size.name, size.cores, size.ram_mib, pricing.per_hour(cores=size.cores))
         for size in Size.objects.filter(active=True)
     ]
     context = {

@@ -269,6 +269,12 @@ class Reservation(models.Model):
         return State(self.state).moving
 
     @property
+    def is_changing(self) -> bool:
+        """Whether it moves, or has a wish that is not fulfilled yet."""
+        stopping = self.state == State.RUNNING and self.wish == self.Wish.STOP
+        return self.is_moving or stopping or (self.state == State.STOPPED and self.wish == self.Wish.RUN)
+
+    @property
     def state_sentence(self) -> str:
         return RULES[State(self.state)].sentence
 

@@ -12,8 +12,6 @@ from reservations.actions import Booking
 from reservations.forms import BookingForm
 from reservations.models import StorageProfile
 
-HOUR = timedelta(hours=1)
-
 
 @dataclass(frozen=True, slots=True)
 class Quote:
@@ -40,7 +38,7 @@ def quote(form: BookingForm, now: datetime) -> Quote:
 
 def quote_booking(booking: Booking, workspace: Workspace, now: datetime) -> Quote:
     price = pricing.quote(cores=booking.size.cores, length=booking.length)
-    per_hour = pricing.quote(cores=booking.size.cores, length=HOUR)
+    per_hour = pricing.per_hour(cores=booking.size.cores)
     try:
         start, end = actions.check(booking, workspace, now)
     except actions.InvalidBooking as problem:

@@ -1,6 +1,6 @@
-"""What a booking would cost; settings name the function that answers (billing)."""
+"""What things cost; settings name the functions that answer (billing)."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol, cast
 
@@ -11,6 +11,24 @@ from django.utils.module_loading import import_string
 class PriceFunction(Protocol):
     def __call__(self, *, cores: Decimal, length: timedelta) -> Decimal:
         """The price of `cores` for `length`, in the currency of the settings, to the cent."""
+
+
+class CostFunction(Protocol):
+    def __call__(self, *, reservation_id: int, now: datetime) -> Decimal:
+        """What a reservation has cost until `now`."""
+
+
+class RateFunction(Protocol):
+    def __call__(self, *, cores: Decimal) -> Decimal:
+        """What an hour of `cores` adds, not rounded."""
+
+
+def per_hour(*, cores: Decimal) -> Decimal:
+    return cast(RateFunction, import_string(settings.BERTH_RATE_FUNCTION))(cores=cores)
+
+
+def cost_so_far(*, reservation_id: int, now: datetime) -> Decimal:
+    return cast(CostFunction, import_string(settings.BERTH_COST_FUNCTION))(reservation_id=reservation_id, now=now)
 
 
 def quote(*, cores: Decimal, length: timedelta) -> Decimal:

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts.models import User
 from accounts.workspaces import current_workspace
 from compute.capacity import NoCapacity
-from reservations import actions, offers
+from reservations import actions, offers, pricing
 from reservations.forms import BookingForm
 from reservations.models import Reservation, Service
 
@@ -40,7 +40,7 @@ def reservation_list(request: HttpRequest) -> HttpResponse:
     shown = rows.past() if show == "past" else rows.live()
     page = Paginator(shown.order_by("-created_at", "-pk"), PER_PAGE).get_page(request.GET.get("page"))
     context = {"page_obj": page, "show": show, "live_count": rows.live().count()}
-    context["any_moving"] = any(reservation.is_moving for reservation in page)
+    context["any_moving"] = any(reservation.is_changing for reservation in page)
     partial = request.headers.get("HX-Target") == "reservation-list"
     return render(request, "_partials/reservation_list.html" if partial else "reservations/list.html", context)
 
@@ -106,7 +106,9 @@ def state(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _detail_context(request: HttpRequest, pk: int) -> dict[str, Any]:
     reservation = _reservation(request, pk)
-    return {"reservation": reservation, "events": list(reservation.events.all()), "now": timezone.now()}
+    now = timezone.now()
+    cost = pricing.cost_so_far(reservation_id=pk, now=now) if reservation.running_since else None
+    return {"reservation": reservation, "events": list(reservation.events.all()), "now": now, "cost_so_far": cost}
 
 
 @login_required
