@@ -1,0 +1,141 @@
+"""What the contract suites hold in their hands: the thing itself, and ways to look at and to disturb it from outside.
+
+The fakes' halves are here, the lab's in `real`.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from compute import gateway as gateways
+from compute.engine import ContainerEngine
+from compute.spec import ForwardSpec
+from tests.fakes import FakeEngine, FakeGateway
+
+
+class EngineBench(Protocol):
+    """An engine on a node at `address`; `image` can be pulled. `names` are removed at the end."""
+
+    engine: ContainerEngine
+    image: str
+    address: str
+    names: list[str]
+
+    def put_stranger(self, name: str) -> None:
+        """A running container that Berth did not make."""
+
+    def stranger_runs(self, name: str) -> bool: ...
+
+    def occupy(self, port: int) -> None:
+        """Something else sits on this port of the node until the end of the test."""
+
+    def left(self, name: str) -> list[str]:
+        """What the engine still has under this name: container, network, volume."""
+
+    def unreachable(self) -> ContainerEngine:
+        """The driver of an engine that gives no answer."""
+
+    def clean_up(self) -> None: ...
+
+
+class FakeEngineBench:
+    def __init__(self) -> None:
+        self.fake = FakeEngine(registry={"registry/probe@sha256:1"})
+        self.engine: ContainerEngine = self.fake
+        self.image = "registry/probe@sha256:1"
+        self.address = "10.99.0.11"
+        self.names: list[str] = []
+
+    def put_stranger(self, name: str) -> None:
+        self.fake.put_stranger(name)
+
+    def stranger_runs(self, name: str) -> bool:
+        return name in self.fake.containers
+
+    def occupy(self, port: int) -> None:
+        self.fake.strangers_ports.add((self.address, port))
+
+    def left(self, name: str) -> list[str]:
+        kept = {
+            "container": self.fake.containers.keys(),
+            "network": self.fake.networks,
+            "volume": self.fake.volumes,
+        }
+        return [kind for kind, names in kept.items() if name in names]
+
+    def unreachable(self) -> ContainerEngine:
+        self.fake.trouble.silent = True
+        return self.fake
+
+    def clean_up(self) -> None:
+        self.fake.trouble.silent = False
+        for name in self.names:
+            self.fake.remove(name)
+
+
+class GatewayBench(Protocol):
+    """A gateway with nothing of Berth's on it yet; `forwards` are ports that may be tried on it."""
+
+    gateway: gateways.Gateway
+    forwards: list[ForwardSpec]
+    private_subnet: str
+
+    def everything(self) -> list[str]:
+        """All rules of the gateway, as it prints them."""
+
+    def foreign(self) -> list[str]:
+        """Those that are not Berth's: what must stay byte for byte."""
+
+    def jumps(self) -> int:
+        """How many jumps lead to Berth's chains."""
+
+    def flush(self) -> None:
+        """Somebody empties all chains, jumps too."""
+
+    def connected(self, forward: ForwardSpec) -> AbstractContextManager[None]:
+        """While inside, a customer's connection runs through the forward."""
+
+    def tracked(self) -> set[int]:
+        """The public ports that a tracked connection runs through."""
+
+    def unreachable(self) -> gateways.Gateway: ...
+
+    def clean_up(self) -> None: ...
+
+
+class FakeGatewayBench:
+    def __init__(self) -> None:
+        self.fake = FakeGateway()
+        self.gateway: gateways.Gateway = self.fake
+        self.private_subnet = "10.99.0.0/24"
+        self.forwards = [ForwardSpec("198.18.0.1", 30_000 + n, "10.99.0.11", 30_000 + n) for n in range(3)]
+
+    def everything(self) -> list[str]:
+        return [f"jumps {self.jumps()}", *self.fake.rules.nat, *self.fake.rules.filter]
+
+    def foreign(self) -> list[str]:
+        return []
+
+    def jumps(self) -> int:
+        return 2 * self.fake.jumps
+
+    def flush(self) -> None:
+        self.fake.flush()
+
+    @contextmanager
+    def _connected(self, forward: ForwardSpec) -> Iterator[None]:
+        self.fake.connections.add(forward)
+        yield
+
+    def connected(self, forward: ForwardSpec) -> AbstractContextManager[None]:
+        return self._connected(forward)
+
+    def tracked(self) -> set[int]:
+        return {forward.public_port for forward in self.fake.connections}
+
+    def unreachable(self) -> gateways.Gateway:
+        self.fake.trouble.silent = True
+        return self.fake
+
+    def clean_up(self) -> None:
+        """Nothing outlives the test."""

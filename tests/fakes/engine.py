@@ -1,0 +1,152 @@
+"""A ContainerEngine in memory."""
+
+import threading
+from dataclasses import dataclass, field, replace
+
+from compute.engine import ImageMissing, PortTaken, Progress
+from compute.spec import LABEL_RESERVATION, ContainerSpec, EngineInfo, Observed, Presence
+from tests.fakes.trouble import Trouble
+
+
+@dataclass
+class FakeContainer:
+    """What the engine has under a name."""
+
+    engine_id: str
+    ports: frozenset[tuple[str, int]]
+    labels: dict[str, str]
+    presence: Presence = Presence.CREATED
+    exit_code: int | None = None
+    out_of_memory: bool = False
+
+
+@dataclass
+class FakeEngine:
+    """Keeps the promises of compute.engine.ContainerEngine; `registry` is what it can pull."""
+
+    name: str = "node"
+    registry: set[str] = field(default_factory=set)
+    images: set[str] = field(default_factory=set)
+    containers: dict[str, FakeContainer] = field(default_factory=dict)
+    networks: set[str] = field(default_factory=set)
+    volumes: set[str] = field(default_factory=set)
+    strangers_ports: set[tuple[str, int]] = field(default_factory=set)
+    machine: EngineInfo = field(default_factory=lambda: EngineInfo("20.10.24", 8192, 8, "x86_64", 0))
+
+    def __post_init__(self) -> None:
+        self.trouble = Trouble(self.name)
+        self._lock = threading.Lock()
+        self._made = 0
+
+    # ---- what a test does to it ---------------------------------------------------------------------------
+
+    def put_stranger(self, name: str, labels: dict[str, str] | None = None) -> None:
+        """A container that Berth did not make (though it may carry its label)."""
+        self.containers[name] = FakeContainer(self._new_id(), frozenset(), labels or {}, Presence.RUNNING)
+
+    def end_by_itself(self, name: str, exit_code: int = 1, out_of_memory: bool = False) -> None:
+        container = self.containers[name]
+        container.presence, container.exit_code = Presence.EXITED, exit_code
+        container.out_of_memory = out_of_memory
+
+    def answers(self, address: str, port: int) -> bool:
+        """Whether a running container publishes this port."""
+        return any(
+            (address, port) in container.ports and container.presence == Presence.RUNNING
+            for container in self.containers.values()
+        )
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of Berth's is left."""
+        ours = [c for c in self.containers.values() if LABEL_RESERVATION in c.labels]
+        return not (ours or self.networks or self.volumes)
+
+    # ---- compute.engine.ContainerEngine -------------------------------------------------------------------
+
+    def info(self) -> EngineInfo:
+        with self.trouble.during("info", changes=False):
+            running = sum(c.presence == Presence.RUNNING for c in self.containers.values())
+            return replace(self.machine, containers=running)
+
+    def has_image(self, image: str) -> bool:
+        with self.trouble.during("has_image", changes=False):
+            return image in self.images
+
+    def pull(self, image: str, progress: Progress) -> None:
+        with self.trouble.during("pull"):
+            if image not in self.registry and image not in self.images:
+                raise ImageMissing(f"the registry does not have {image}")
+            progress(50, 100)
+            progress(100, 100)
+            self.images.add(image)
+
+    def make_network(self, spec: ContainerSpec) -> None:
+        with self.trouble.during("make_network"):
+            self.networks.add(spec.network)
+
+    def start(self, spec: ContainerSpec) -> Observed:
+        with self.trouble.during("start"), self._lock:
+            container = self.containers.get(spec.name)
+            if container is None:
+                if spec.image not in self.images:
+                    raise ImageMissing(f"the image {spec.image} is not on the node")
+                ports = frozenset((port.node_address, port.node_port) for port in spec.ports)
+                container = FakeContainer(self._new_id(), ports, dict(spec.labels))
+                self.containers[spec.name] = container
+                if spec.mount_path:
+                    self.volumes.add(spec.name)
+            if container.presence != Presence.RUNNING:
+                if taken := container.ports & self._ports_in_use():
+                    raise PortTaken(f"port is already allocated: {sorted(taken)}")
+                container.presence, container.exit_code = Presence.RUNNING, None
+                container.out_of_memory = False
+            return self._observed(spec.name, container)
+
+    def stop(self, name: str, grace_s: int) -> None:
+        with self.trouble.during("stop"):
+            container = self.containers.get(name)
+            if container and container.presence == Presence.RUNNING:
+                container.presence, container.exit_code = Presence.EXITED, 137
+
+    def observe(self, name: str) -> Observed:
+        with self.trouble.during("observe", changes=False):
+            container = self.containers.get(name)
+            return self._observed(name, container) if container else Observed(Presence.ABSENT, name=name)
+
+    def remove(self, name: str) -> None:
+        with self.trouble.during("remove"):
+            self.containers.pop(name, None)
+            self.networks.discard(name)
+            self.volumes.discard(name)
+
+    def list_ours(self) -> list[Observed]:
+        with self.trouble.during("list_ours", changes=False):
+            return [
+                Observed(container.presence, container.engine_id, name=name, labels=container.labels)
+                for name, container in self.containers.items()
+                if LABEL_RESERVATION in container.labels
+            ]
+
+    def list_traces(self) -> set[str]:
+        with self.trouble.during("list_traces", changes=False):
+            ours = {name for name, c in self.containers.items() if LABEL_RESERVATION in c.labels}
+            return ours | self.networks | self.volumes
+
+    def _ports_in_use(self) -> set[tuple[str, int]]:
+        running = [c.ports for c in self.containers.values() if c.presence == Presence.RUNNING]
+        return self.strangers_ports.union(*running)
+
+    def _observed(self, name: str, container: FakeContainer) -> Observed:
+        return Observed(
+            container.presence,
+            container.engine_id,
+            exit_code=container.exit_code,
+            out_of_memory=container.out_of_memory,
+            name=name,
+            labels=container.labels,
+        )
+
+    def _new_id(self) -> str:
+        self._made += 1
+        return f"{self.name}-{self._made}"
