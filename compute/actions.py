@@ -79,7 +79,7 @@ def set_node_state(*, node: Node, state: Node.State, by: object) -> None:
 
 
 def remove_node(*, node: Node, by: object) -> None:
-    """Forget a node that nothing needs any more. Raises InUse."""
+    """Take a node that nothing needs any more out of the fleet; its row stays for the history. Raises InUse."""
     with transaction.atomic(durable=True):
         row = Node.objects.select_for_update().get(pk=node.pk)
         held = row.allocations.held().count()
@@ -88,13 +88,9 @@ def remove_node(*, node: Node, by: object) -> None:
                 f"The node {row.name} still holds {held} reservations. Drain it and wait, or end them first"
                 " (manage.py nodes shows them)."
             )
-        if row.volume_set.exclude(state="removed").exists():
-            raise InUse(f"The node {row.name} still holds volumes.")
+        row.state = Node.State.REMOVED
+        row.save(update_fields=["state"])
         audit.record(by=by, action="node.remove", target=f"node:{row.pk}", name=row.name)
-        row.volume_set.filter(state="removed").update(node=None)
-        row.forwards.all().delete()
-        row.allocations.all().delete()
-        row.delete()
 
 
 def _save_by_name(model: type[Machine], wanted: Machine, kind: str, by: object) -> tuple[Machine, bool]:
@@ -103,7 +99,8 @@ def _save_by_name(model: type[Machine], wanted: Machine, kind: str, by: object) 
         if existing:
             wanted.pk, wanted._state.adding = existing.pk, False
             if isinstance(existing, Node) and isinstance(wanted, Node):
-                wanted.state = existing.state
+                removed = existing.state == Node.State.REMOVED
+                wanted.state = Node.State.ACTIVE if removed else Node.State(existing.state)
         try:
             wanted.full_clean()
         except ValidationError as problem:

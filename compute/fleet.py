@@ -40,7 +40,7 @@ class NodeRow:
 def node_rows(now: datetime) -> list[NodeRow]:
     held = Q(allocations__released_at=None, allocations__during__contains=now)
     last = Sample.objects.filter(node=OuterRef("pk"), reachable=True).order_by("-at")
-    rows = Node.objects.values(
+    rows = Node.objects.present().values(
         "name",
         "address",
         "state",

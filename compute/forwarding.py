@@ -54,7 +54,15 @@ def _apply(gateway: Gateway) -> None:
 
 
 def wanted_rules(gateway: Gateway) -> Rules:
-    rows = Forward.objects.filter(gateway=gateway, wanted=True).select_related("gateway", "node")
+    return _rules(gateway, wanted=True)
+
+
+def applied_rules(gateway: Gateway) -> Rules:
+    return _rules(gateway, applied=True)
+
+
+def _rules(gateway: Gateway, **which: bool) -> Rules:
+    rows = Forward.objects.filter(gateway=gateway, **which).select_related("gateway", "node")
     return render((row.spec for row in rows), gateway.private_subnet)
 
 
@@ -65,9 +73,12 @@ def check(gateway: Gateway, now: datetime) -> int:
     driver = drivers.gateway(gateway)
     try:
         with _locked(gateway):
-            drift = wanted_rules(gateway).difference(driver.found())
+            found = driver.found()
+            # Drift is what differs from what was applied; what is wanted since then is merely on its way.
+            drift = applied_rules(gateway).difference(found) if gateway.applied_at else 0
             if drift:
-                logger.warning("gateway %s: %d rules differ from what is wanted; mending", gateway.name, drift)
+                logger.warning("gateway %s: %d rules differ from what was applied; mending", gateway.name, drift)
+            if drift or wanted_rules(gateway).difference(found):
                 _apply(gateway)
             wanted = [
                 row.spec

@@ -72,6 +72,10 @@ class StorageServer(models.Model):
 
 
 class NodeQuerySet(models.QuerySet["Node"]):
+    def present(self) -> "NodeQuerySet":
+        """All that were not removed."""
+        return self.exclude(state=Node.State.REMOVED)
+
     def lending(self) -> "NodeQuerySet":
         """Nodes that may be given something new."""
         return self.filter(state=Node.State.ACTIVE, health=Node.Health.OK)
@@ -84,6 +88,7 @@ class Node(models.Model):
         ACTIVE = "active"
         CORDONED = "cordoned", "cordoned: nothing new"
         DRAINING = "draining", "draining: nothing new, waiting for what is there to end"
+        REMOVED = "removed", "removed: kept for the history only"
 
     class Health(models.TextChoices):
         OK = "ok"

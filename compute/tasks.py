@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 @shared_task
 def probe() -> None:
     """Look at every node, each by a task of its own: a hanging one holds up no other."""
-    for node_id in Node.objects.values_list("pk", flat=True):
+    for node_id in Node.objects.present().values_list("pk", flat=True):
         probe_node.apply_async((node_id,), expires=10)
 
 

@@ -13,7 +13,7 @@ from compute.models import Forward, Gateway, Node
 from portal.metrics import Metric, exposition
 from reservations.models import Reservation
 from reservations.states import State
-from reservations.tasks import SWEPT_AT
+from reservations.tasks import SWEPT_AT, last_sweep
 
 SWEEP_LATE = timedelta(seconds=15)
 
@@ -52,7 +52,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     by_state = {state.value: 0 for state in State}
     for state in Reservation.objects.live().values_list("state", flat=True):
         by_state[state] += 1
-    swept_at = cache.get(SWEPT_AT)
+    swept_at = last_sweep()
     found = [
         Metric("berth_reservations", "Live reservations by state.", {(("state", s),): n for s, n in by_state.items()}),
         Metric("berth_reservations_due", "Reservations that wait to be looked at.", {(): due_count(now)}),
@@ -64,7 +64,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         Metric(
             "berth_node_up",
             "1 when the node's engine answered its last probes.",
-            {(("node", n.name),): int(n.health == Node.Health.OK) for n in Node.objects.all()},
+            {(("node", n.name),): int(n.health == Node.Health.OK) for n in Node.objects.present()},
         ),
         Metric(
             "berth_gateway_drift_rules_total",

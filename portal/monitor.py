@@ -1,7 +1,6 @@
 """The monitoring page, for staff; anybody else is told that it does not exist."""
 
 from django.contrib.auth.views import redirect_to_login
-from django.core.cache import cache
 from django.db.models import Count, Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -12,7 +11,7 @@ from django.views.decorators.http import require_GET
 from compute.fleet import node_rows
 from compute.models import Gateway, StorageServer
 from reservations.models import Reservation, Service
-from reservations.tasks import SWEPT_AT
+from reservations.tasks import last_sweep
 
 
 @require_GET
@@ -32,7 +31,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "queue": {
             "due_count": due.count(),
             "oldest_due_s": int((now - oldest).total_seconds()) if oldest else 0,
-            "beat_seen_at": cache.get(SWEPT_AT),
+            "beat_seen_at": last_sweep(),
         },
         "now": now,
     }

@@ -227,7 +227,6 @@ BERTH_RUN_DIR = ROOT / env.text("BERTH_RUN_DIR", "var/run")
 BERTH_REGISTRY = env.text("BERTH_REGISTRY", "")
 BERTH_STEP_MINUTES = env.whole("BERTH_STEP_MINUTES", 15, 1, 1440)
 BERTH_PORT_REST_MINUTES = env.whole("BERTH_PORT_REST_MINUTES", 10, 0, 1440)
-BERTH_START_LIMIT_SECONDS = env.whole("BERTH_START_LIMIT_SECONDS", 600, 10, 86_400)
 BERTH_CURRENCY = env.text("BERTH_CURRENCY", "USD")
 BERTH_PRICE_PER_CORE_HOUR = env.money("BERTH_PRICE_PER_CORE_HOUR", "0.50")
 # The lower layers ask these questions; the functions named here answer them (design: imports run one way).

@@ -44,7 +44,7 @@ def examine(now: datetime) -> list[Finding]:
 
 def _nodes(now: datetime) -> Iterator[Finding]:
     """Promises 1 and 3 on every node: containers, networks, mounts, volumes."""
-    for node in Node.objects.all():
+    for node in Node.objects.present():
         try:
             yield from _containers(node)
             yield from _volumes(node)
@@ -127,7 +127,7 @@ def _gateways(now: datetime) -> Iterator[Finding]:
 def _capacity(now: datetime) -> Iterator[Finding]:
     for sentence in capacity.wrong_steps(now):
         yield Finding(5, sentence.split(":")[0], sentence, "Run manage.py doctor --mend-plan.")
-    for node in Node.objects.all():
+    for node in Node.objects.present():
         used = node.allocations.held().filter(taken_at__isnull=False)
         ram = sum(row.ram_mib for row in used)
         cores = sum((row.cores for row in used), Decimal(0))

@@ -57,7 +57,8 @@ def remove_container(container: Container, now: datetime) -> None:
     with transaction.atomic():
         capacity.release(container.allocation, now)
         Container.objects.filter(pk=container.pk).update(gone_at=now, presence="absent", observed_at=now)
-        if container.volume:
+        elsewhere = Container.objects.filter(volume=container.volume, gone_at=None).exclude(pk=container.pk)
+        if container.volume and not elsewhere.exists():  # a newer generation may have it on another node
             state = Volume.State.DETACHED if container.volume.server else Volume.State.REMOVED
             Volume.objects.filter(pk=container.volume.pk).update(state=state, node=None)
 

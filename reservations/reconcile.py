@@ -103,6 +103,8 @@ def _starting(reservation: Reservation, clock: Clock) -> bool:
         ready = starting.bring_up(reservation, container, clock)
     except starting.NodeSilent as problem:
         return _node_silent(reservation, container, str(problem), clock)
+    except starting.MustWait as problem:
+        return try_again(reservation, f"Waiting: {problem}.", clock)
     except starting.PortsTaken:
         return starting.use_other_ports(reservation, container, clock) or try_again(
             reservation, "A port of the node was in use; another one is being tried.", clock

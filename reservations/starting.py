@@ -49,6 +49,10 @@ class PortsTaken(Exception):
     """A stranger on the node sits on a port of ours."""
 
 
+class MustWait(Exception):
+    """Something of the previous reservation is still in the way; the message says what."""
+
+
 class Hopeless(EngineRefused):
     """Trying again cannot help."""
 
@@ -82,7 +86,8 @@ def _want_forwards(reservation: Reservation) -> None:
 def bring_up(reservation: Reservation, container: Container, clock: Clock) -> bool:
     """Do whatever is missing until the service answers; False when it does not answer yet.
 
-    Raises NodeSilent, PortsTaken, Hopeless, EngineRefused, CommandFailed; NoAnswer for gateway or storage server.
+    Raises NodeSilent, MustWait, PortsTaken, Hopeless, EngineRefused, CommandFailed; NoAnswer for the gateway or
+    the storage server.
     """
     with _asking_the_node():
         engine = drivers.engine(container.node)
@@ -144,6 +149,9 @@ def _volume_row(reservation: Reservation, container: Container) -> Volume | None
     if container.volume is None:
         if reservation.kept_volume:
             volume = reservation.kept_volume.volume
+            others = Container.objects.filter(volume=volume, gone_at=None, allocation__taken_at__isnull=False)
+            if others.exclude(reservation=reservation).exists():
+                raise MustWait(f"the volume {reservation.kept_volume.name} is being detached from its last reservation")
         elif reservation.storage == StorageProfile.Code.C1:
             volume = Volume(size_gb=reservation.storage_gb)
         else:

@@ -1,14 +1,29 @@
 """Hints to the customers' side; every task calls one function."""
 
+import logging
+from datetime import datetime
+
 from celery import shared_task
 from django.core.cache import cache
 from django.utils import timezone
+from redis.exceptions import RedisError
 
 from compute.models import Node
 from reservations import reconcile as loop
 from reservations import watch
 
+logger = logging.getLogger(__name__)
 SWEPT_AT = "berth:swept-at"  # /readyz and the monitor look at it
+
+
+def last_sweep() -> datetime | None:
+    """When a worker swept last; None when that is not known, Redis being down included."""
+    try:
+        found: datetime | None = cache.get(SWEPT_AT)
+    except RedisError as problem:
+        logger.warning("the time of the last sweep cannot be read: %s", problem)
+        return None
+    return found
 
 
 @shared_task
@@ -20,12 +35,15 @@ def reconcile(reservation_id: int) -> None:
 def sweep() -> None:
     now = timezone.now()
     watch.sweep(now)
-    cache.set(SWEPT_AT, now, timeout=None)
+    try:
+        cache.set(SWEPT_AT, now, timeout=None)
+    except RedisError as problem:
+        logger.warning("the time of the sweep cannot be kept: %s", problem)
 
 
 @shared_task
 def watch_nodes() -> None:
-    for node_id in Node.objects.values_list("pk", flat=True):
+    for node_id in Node.objects.present().values_list("pk", flat=True):
         watch_node.apply_async((node_id,), expires=10)
 
 

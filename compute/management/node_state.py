@@ -15,7 +15,7 @@ class NodeStateCommand(BaseCommand):
         parser.add_argument("node", nargs="+", help="names of nodes")
 
     def handle(self, *, node: list[str], **options: Any) -> None:
-        rows = list(Node.objects.filter(name__in=node))
+        rows = list(Node.objects.present().filter(name__in=node))
         if unknown := set(node) - {row.name for row in rows}:
             raise CommandError(f"There is no node {', '.join(sorted(unknown))}.")
         for row in rows:

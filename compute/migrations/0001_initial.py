@@ -64,7 +64,7 @@ class Migration(migrations.Migration):
                 ('ssh', models.CharField(blank=True, help_text='user@host; empty: this machine', max_length=253, verbose_name='SSH target')),
                 ('ram_mib', models.PositiveIntegerField(validators=[django.core.validators.MinValueValidator(1)], verbose_name='RAM lent (MiB)')),
                 ('cores', models.DecimalField(decimal_places=2, max_digits=6, validators=[django.core.validators.MinValueValidator(0.01)], verbose_name='cores lent')),
-                ('state', models.CharField(choices=[('active', 'Active'), ('cordoned', 'cordoned: nothing new'), ('draining', 'draining: nothing new, waiting for what is there to end')], default='active', max_length=10)),
+                ('state', models.CharField(choices=[('active', 'Active'), ('cordoned', 'cordoned: nothing new'), ('draining', 'draining: nothing new, waiting for what is there to end'), ('removed', 'removed: kept for the history only')], default='active', max_length=10)),
                 ('health', models.CharField(choices=[('ok', 'Ok'), ('unknown', 'Unknown')], default='ok', max_length=10)),
                 ('health_reason', models.CharField(blank=True, max_length=300)),
                 ('failures', models.PositiveIntegerField(default=0, help_text='probes failed in a row')),

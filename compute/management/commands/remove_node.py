@@ -15,7 +15,7 @@ class Command(BaseCommand):
         parser.add_argument("node")
 
     def handle(self, *, node: str, **options: Any) -> None:
-        row = Node.objects.filter(name=node).first()
+        row = Node.objects.present().filter(name=node).first()
         if row is None:
             raise CommandError(f"There is no node {node!r}.")
         try:

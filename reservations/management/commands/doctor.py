@@ -29,7 +29,7 @@ class Command(BaseCommand):
 
     def handle(self, *, as_json: bool, mend_plan: bool, **options: Any) -> None:
         if mend_plan:
-            for node in Node.objects.all():
+            for node in Node.objects.present():
                 capacity.rebuild_steps(node)
         found = doctor.examine(timezone.now())
         if found:

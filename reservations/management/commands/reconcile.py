@@ -33,7 +33,7 @@ class Command(BaseCommand):
             row = Reservation.objects.get(pk=number)
             self.stdout.write(f"#{number} {row.state} {row.reason}")
         problems = 0
-        for node in Node.objects.all():
+        for node in Node.objects.present():
             watch.watch(node, timezone.now())
         for gateway in Gateway.objects.all():
             try:
