@@ -146,22 +146,18 @@ def next_slot(request: Request, exclude: Collection[int] = ()) -> datetime | Non
     rows = LoadStep.objects.filter(node__in=nodes).order_by("node", "at").values_list("node", "at", "ram_mib", "cores")
     for node_id, at, ram, cores in rows.iterator(chunk_size=5000):
         steps[node_id].append(Step(at, ram, cores))
-    found = [
-        scheduler.earliest_fit(
-            steps[node.pk],
-            node.ram_mib - request.ram_mib,
-            node.cores - request.cores,
-            request.start,
-            request.end - request.start,
-        )
-        for node in nodes
-    ]
-    times = [at for at in found if at is not None]
-    if not times:
-        return None
-    earliest = min(times)
-    whole_minute = earliest.replace(second=0, microsecond=0)
-    return whole_minute if whole_minute == earliest else whole_minute + timedelta(minutes=1)
+    found = [_first_full_minute(steps[node.pk], node, request) for node in nodes]
+    return min((at for at in found if at is not None), default=None)
+
+
+def _first_full_minute(steps: Sequence[Step], node: Node, request: Request) -> datetime | None:
+    """A fit that is not at a full minute is moved to the next one, and looked at again from there."""
+    ram, cores, length = node.ram_mib - request.ram_mib, node.cores - request.cores, request.end - request.start
+    at = scheduler.earliest_fit(steps, ram, cores, request.start, length)
+    while at is not None and (at.second or at.microsecond):
+        minute = at.replace(second=0, microsecond=0) + timedelta(minutes=1)
+        at = scheduler.earliest_fit(steps, ram, cores, minute, length)
+    return at
 
 
 def take(allocation: Allocation, now: datetime) -> str:
@@ -292,7 +288,7 @@ def _add(node_id: int, start: datetime, end: datetime, ram_mib: int, cores: Deci
 
 
 def _forget_past(node_id: int, now: datetime) -> None:
-    """Drop the steps before the one that holds now, and those that change nothing."""
+    """Drop the steps before the one that holds now, and later ones that change nothing."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -305,17 +301,18 @@ def _forget_past(node_id: int, now: datetime) -> None:
                     FROM compute_loadstep WHERE node_id = %s
                     WINDOW line AS (ORDER BY at)
                 ) step
-                WHERE next_at <= %s OR (ram_mib = ram_before AND cores = cores_before)
+                -- The step that holds now stays even if it repeats its predecessor, which goes as past.
+                WHERE next_at <= %s OR (at > %s AND ram_mib = ram_before AND cores = cores_before)
             )
             """,
-            [node_id, now],
+            [node_id, now, now],
         )
 
 
 def wrong_steps(now: datetime) -> list[str]:
     """Sentences on nodes whose step function is not the sum of their held allocations (there should be none)."""
     sentences = []
-    for node in Node.objects.all():
+    for node in Node.objects.present():
         steps = [Step(*row) for row in node.steps.order_by("at").values_list("at", "ram_mib", "cores")]
         held = list(node.allocations.held())
         instants = {
