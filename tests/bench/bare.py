@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from lab.lab import Lab
 
 LABEL = "berth-bench=1"
+NETWORK, SUBNET = "berth-bench", "192.168.231.0/24"  # for many: the nodes' default bridge has few addresses
 FIRST_PORT = 31_000  # beside what the gateway lends
 RUN_SECONDS = 60
 
@@ -21,8 +22,8 @@ RUN_SECONDS = 60
 class BareNode:
     """One node's engine, by the docker command."""
 
-    def __init__(self, lab: Lab, name: str, address: str, image: str) -> None:
-        self.name, self.address, self.image = name, address, image
+    def __init__(self, lab: Lab, name: str, address: str, image: str, *, many: bool = False) -> None:
+        self.name, self.address, self.image, self.many = name, address, image, many
         self._enter = lab.machine(name).enter([])
         self._ports = itertools.count(FIRST_PORT)
         self._lock = threading.Lock()
@@ -33,7 +34,12 @@ class BareNode:
 
     def start(self, port: int) -> subprocess.Popen[bytes]:
         """Begin `docker run -d -p`; the caller waits for it."""
-        return self._open(["run", "-d", "--label", LABEL, "-p", f"{port}:80", self.image])
+        network = ["--network", NETWORK] if self.many else []
+        return self._open(["run", "-d", "--label", LABEL, *network, "-p", f"{port}:80", self.image])
+
+    def make_network(self) -> None:
+        """The network for many containers; `remove_all` removes it."""
+        self._output(["network", "create", "--label", LABEL, "--subnet", SUBNET, NETWORK])
 
     def run(self, port: int) -> None:
         """`docker run -d -p` to its end."""
@@ -49,6 +55,8 @@ class BareNode:
         found = self._output(["ps", "-aq", "--filter", f"label={LABEL}"]).split()
         if found:
             self._output(["rm", "-f", "-v", *found])
+        if self._output(["network", "ls", "-q", "--filter", f"label={LABEL}"]).strip():
+            self._output(["network", "rm", NETWORK])
 
     def _open(self, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

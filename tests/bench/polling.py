@@ -4,7 +4,9 @@ import selectors
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
 
 Address = tuple[str, int]
 ASK_EVERY_S = 0.005
@@ -24,6 +26,7 @@ class Crowd:
 
     every_s: float = ASK_EVERY_S
     answered: dict[Address, float] = field(default_factory=dict)  # when, by time.perf_counter()
+    failure: BaseException | None = None  # of who should have added an address
     _next: dict[Address, float] = field(default_factory=dict)
     _asked: dict[socket.socket, tuple[Address, float]] = field(default_factory=dict)  # and when it is dropped
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
@@ -31,11 +34,17 @@ class Crowd:
     def add(self, host: str, port: int) -> None:
         self._next[host, port] = 0.0
 
+    def note_failure(self, made: Future[Any]) -> None:
+        """What `made` failed with, if it did, ends the waiting."""
+        self.failure = self.failure or made.exception()
+
     def wait_for(self, count: int, *, give_up_s: float = GIVE_UP_S) -> float:
-        """When the `count`-th address answered. Raises TimeoutError."""
+        """When the `count`-th address answered. Raises TimeoutError, or a failure that was noted."""
         until = time.perf_counter() + give_up_s
         try:
             while len(self.answered) < count:
+                if self.failure:
+                    raise self.failure
                 if time.perf_counter() > until:
                     raise TimeoutError(f"{count - len(self.answered)} of {count} gave no answer in {give_up_s:g} s")
                 self._ask()
