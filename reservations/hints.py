@@ -2,6 +2,7 @@
 
 import logging
 
+from celery import current_app
 from django.db import transaction
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -11,10 +12,9 @@ logger = logging.getLogger(__name__)
 
 def hint(reservation_id: int) -> None:
     """Send the hint now. A queue that is down is logged, and no reason to fail."""
-    from reservations.tasks import reconcile  # the task calls what calls this
-
     try:
-        reconcile.apply_async((reservation_id,), expires=60, retry=False)
+        # By name: the task calls what calls this.
+        current_app.send_task("reservations.tasks.reconcile", (reservation_id,), expires=60, retry=False)
     except (OperationalError, RedisError, OSError) as problem:
         logger.warning("reservation %d: no hint could be sent (%s); the sweep will find it", reservation_id, problem)
 

@@ -1,145 +1,22 @@
-"""What can be booked and what was booked."""
+"""What was booked, where it answers, and its containers."""
 
 from datetime import datetime, timedelta
-from decimal import Decimal
-from typing import TypedDict
 
 from django.conf import settings
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import DateTimeRangeField, RangeBoundary, RangeOperators
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import F, Func, Q
-from django.db.models.functions import Now
 
 from accounts.models import User, Workspace
 from accounts.validators import no_control_characters
 from compute.models import Allocation, Forward, Node, Volume
+from reservations.models.catalogue import Service, StorageProfile, WorkspaceVolume
 from reservations.secrets import SealedJSONField
 from reservations.states import FINAL, LIVE, RULES, State
 
 STATES = [(state.value, state.value) for state in State]
-
-
-class PortOfService(TypedDict):
-    """A port that a service listens on; `kind` is http, tcp or ssh."""
-
-    name: str
-    kind: str
-    port: int
-
-
-class Size(models.Model):
-    """How much of a node a reservation gets."""
-
-    slug = models.SlugField(unique=True)
-    name = models.CharField(max_length=40)
-    cores = models.DecimalField(max_digits=6, decimal_places=2, validators=[MinValueValidator(Decimal("0.1"))])
-    ram_mib = models.PositiveIntegerField("RAM (MiB)", validators=[MinValueValidator(16)])
-    active = models.BooleanField(default=True)
-
-    class Meta:
-        ordering = ["ram_mib", "cores"]
-        constraints = [models.CheckConstraint(condition=Q(cores__gt=0) & Q(ram_mib__gt=0), name="size_is_something")]
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class StorageProfile(models.Model):
-    """Where a reservation's data lives and for how long."""
-
-    class Code(models.TextChoices):
-        C1 = "C1", "C1: on the node, removed at the end"
-        C2 = "C2", "C2: on a storage server, removed at the end"
-        C3 = "C3", "C3: on a storage server, kept"
-
-    code = models.CharField(max_length=2, choices=Code.choices, primary_key=True)
-    name = models.CharField(max_length=40)
-    description = models.CharField(max_length=400)
-    default_gb = models.PositiveIntegerField(default=1, validators=[MinValueValidator(1)])
-    max_gb = models.PositiveIntegerField(default=20)
-    active = models.BooleanField(default=True)
-
-    class Meta:
-        ordering = ["code"]
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class Service(models.Model):
-    """Something that can be booked: an image and how to run, reach and protect it."""
-
-    slug = models.SlugField(unique=True)
-    name = models.CharField(max_length=40)
-    description = models.CharField(max_length=300)
-    icon = models.CharField(max_length=40, default="box", help_text="the name of a Tabler icon")
-    image = models.CharField(max_length=200, help_text="upstream repository:tag, as library/nginx:1.27")
-    digest = models.CharField(max_length=80, blank=True, help_text="in the private registry; empty: not there")
-    upstream_digest = models.CharField(max_length=80, blank=True, help_text="what was copied")
-    mirrored_at = models.DateTimeField(null=True, blank=True)
-    ports = models.JSONField(default=list, help_text='[{"name": "web", "kind": "http", "port": 80}]')
-    environment = models.JSONField(default=dict, blank=True, help_text="{password} and such are filled in")
-    command = models.JSONField(default=list, blank=True)
-    credentials = models.JSONField(default=dict, blank=True, help_text='{"password": "random:24"}')
-    connect = models.JSONField(default=list, blank=True, help_text="commands, with {host}, {port_NAME}, {password}")
-    mount_path = models.CharField(max_length=200, blank=True)
-    capabilities = models.JSONField(default=list, blank=True)
-    pids = models.PositiveIntegerField(default=512)
-    min_ram_mib = models.PositiveIntegerField(default=64)
-    default_size = models.ForeignKey(Size, on_delete=models.PROTECT)
-    active = models.BooleanField(default=True)
-    position = models.PositiveIntegerField(default=100)
-
-    class Meta:
-        ordering = ["position", "name"]
-
-    def __str__(self) -> str:
-        return self.name
-
-    @property
-    def available(self) -> bool:
-        return self.active and bool(self.digest)
-
-    @property
-    def unavailable_reason(self) -> str:
-        """Why it cannot be booked; empty when it can."""
-        if not self.active:
-            return "Not offered at the moment."
-        if not self.digest:
-            return "Its image is not in the private registry yet; an operator can mirror it."
-        return ""
-
-    @property
-    def reference(self) -> str:
-        """The image as nodes pull it: by digest, from the private registry."""
-        repository = self.image.rsplit(":", 1)[0]
-        prefix = f"{settings.BERTH_REGISTRY}/" if settings.BERTH_REGISTRY else ""
-        return f"{prefix}{repository}@{self.digest}"
-
-
-class WorkspaceVolume(models.Model):
-    """A kept volume (C3) that a workspace owns and can attach to its next reservation."""
-
-    workspace = models.ForeignKey(Workspace, on_delete=models.PROTECT, related_name="volumes")
-    name = models.CharField(max_length=60, validators=[no_control_characters])
-    volume = models.OneToOneField(Volume, on_delete=models.PROTECT, related_name="owned")
-    service = models.ForeignKey(Service, null=True, on_delete=models.SET_NULL)
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    class Meta:
-        ordering = ["name"]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["workspace", "name"],
-                name="workspace_volume_name_once",
-                violation_error_message="The workspace has a volume of this name already.",
-            )
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.volume.size_gb} GB)"
 
 
 class ReservationQuerySet(models.QuerySet["Reservation"]):
@@ -390,72 +267,3 @@ class Container(models.Model):
     def touched(self) -> bool:
         """Whether anything of it may be on a machine."""
         return self.allocation.taken_at is not None and self.gone_at is None
-
-
-class Event(models.Model):
-    """The history of a reservation: one row per transition, and notes in between."""
-
-    reservation = models.ForeignKey(Reservation, on_delete=models.CASCADE, related_name="events")
-    at = models.DateTimeField()
-    old_state = models.CharField(max_length=10, blank=True)
-    new_state = models.CharField(max_length=10, blank=True, help_text="empty: a note, no transition")
-    text = models.CharField(max_length=400)
-    by = models.CharField(max_length=80)
-
-    class Meta:
-        ordering = ["at", "pk"]
-        indexes = [models.Index(fields=["reservation", "at"], name="event_of_reservation")]
-
-    def __str__(self) -> str:
-        return self.text
-
-
-class UsagePeriod(models.Model):
-    """When a reservation really served. The bill is computed from these and nothing else."""
-
-    reservation = models.ForeignKey(Reservation, on_delete=models.PROTECT, related_name="usage_periods")
-    generation = models.PositiveIntegerField()
-    cores = models.DecimalField(max_digits=6, decimal_places=2)
-    during = DateTimeRangeField(help_text="open while it serves")
-
-    class Meta:
-        constraints = [
-            ExclusionConstraint(
-                name="usage_period_no_overlap",
-                expressions=[("reservation", RangeOperators.EQUAL), ("during", RangeOperators.OVERLAPS)],
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return f"reservation {self.reservation_id}: {self.during}"
-
-
-class Orphan(models.Model):
-    """Something with our label on a node that no live reservation owns, since it was first seen there."""
-
-    node = models.ForeignKey(Node, on_delete=models.CASCADE)
-    name = models.CharField(max_length=120)
-    first_seen_at = models.DateTimeField(db_default=Now())
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["node", "name"], name="orphan_once")]
-
-    def __str__(self) -> str:
-        return f"{self.name} on {self.node}"
-
-
-class IdempotencyKey(models.Model):
-    """The first answer to a POST with this Idempotency-Key, so that a repeated one books nothing twice."""
-
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
-    key = models.CharField(max_length=200)
-    fingerprint = models.CharField(max_length=64, help_text="SHA-256 of the body")
-    reservation = models.ForeignKey(Reservation, on_delete=models.CASCADE)
-    answer = models.JSONField(null=True)
-    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["user", "key"], name="idempotency_key_once")]
-
-    def __str__(self) -> str:
-        return self.key
