@@ -106,9 +106,9 @@ def _starting(reservation: Reservation, clock: Clock) -> bool:
     except starting.MustWait as problem:
         return try_again(reservation, f"Waiting: {problem}.", clock)
     except starting.PortsTaken:
-        return starting.use_other_ports(reservation, container, clock) or try_again(
-            reservation, "A port of the node was in use; another one is being tried.", clock
-        )
+        return try_again(reservation, "A port of the node was in use; another one is being tried.", clock)
+    except NoCapacity as none:
+        return try_again(reservation, str(none), clock)
     except (EngineRefused, CommandFailed) as problem:
         if reservation.attempts >= 3 or isinstance(problem, starting.Hopeless):
             return give_up(reservation, f"It could not be started: {problem}", clock)
@@ -126,9 +126,8 @@ def _starting(reservation: Reservation, clock: Clock) -> bool:
         now=now,
         token=reservation.claim_token,
         running_since=reservation.running_since or now,
-        look_at=reservation.end,
     )
-    return False
+    return reservation.wish == Reservation.Wish.STOP or look_later(reservation, reservation.end)
 
 
 def _running(reservation: Reservation, clock: Clock) -> bool:
@@ -145,9 +144,8 @@ def _running(reservation: Reservation, clock: Clock) -> bool:
                 by=PLATFORM,
                 now=clock(),
                 token=reservation.claim_token,
-                look_at=reservation.end,
             )
-            return False
+            return look_later(reservation, reservation.end)
         seen = engine.observe(container.machine_name)
     except (NoAnswer, EngineRefused) as problem:
         return try_again(reservation, f"The node gives no answer at the moment: {problem}", clock)
@@ -227,10 +225,12 @@ def _start_elsewhere(reservation: Reservation, container: Container, why: str, c
 
 
 def look_later(reservation: Reservation, at: datetime) -> bool:
-    """Nothing to do until `at`."""
-    Reservation.objects.filter(pk=reservation.pk, claim_token=reservation.claim_token, state=reservation.state).update(
-        look_at=min(at, reservation.end) if reservation.state != State.ENDING else at
+    """Nothing to do until `at`. Raises Stale when it was moved, or wished otherwise, while we looked."""
+    rows = Reservation.objects.filter(
+        pk=reservation.pk, claim_token=reservation.claim_token, state=reservation.state, wish=reservation.wish
     )
+    if not rows.update(look_at=min(at, reservation.end) if reservation.state != State.ENDING else at):
+        raise Stale(f"reservation {reservation.pk} was moved")
     return False
 
 

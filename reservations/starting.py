@@ -46,7 +46,7 @@ class NodeSilent(Exception):
 
 
 class PortsTaken(Exception):
-    """A stranger on the node sits on a port of ours."""
+    """A stranger on the node sat on a port of ours; the reservation has other ones now."""
 
 
 class MustWait(Exception):
@@ -86,7 +86,7 @@ def _want_forwards(reservation: Reservation) -> None:
 def bring_up(reservation: Reservation, container: Container, clock: Clock) -> bool:
     """Do whatever is missing until the service answers; False when it does not answer yet.
 
-    Raises NodeSilent, MustWait, PortsTaken, Hopeless, EngineRefused, CommandFailed; NoAnswer for the gateway or
+    Raises NodeSilent, MustWait, PortsTaken, NoCapacity, Hopeless, EngineRefused, CommandFailed; NoAnswer for the gateway or
     the storage server.
     """
     with _asking_the_node():
@@ -113,6 +113,7 @@ def _create(reservation: Reservation, container: Container, engine: ContainerEng
     try:
         seen = engine.start(_spec(reservation, container, volume_path))
     except PortTaken as problem:
+        _use_other_ports(reservation, container, clock)
         raise PortsTaken(str(problem)) from problem
     except ImageMissing as problem:
         raise Hopeless(str(problem)) from problem
@@ -255,7 +256,7 @@ def write_observation(container: Container, seen: Observed, now: datetime) -> No
     )
 
 
-def use_other_ports(reservation: Reservation, container: Container, clock: Clock) -> bool:
+def _use_other_ports(reservation: Reservation, container: Container, clock: Clock) -> None:
     """Take other public ports, and remove the container that could not get the old ones."""
     drivers.engine(container.node).remove(container.machine_name)
     with transaction.atomic(durable=True):
@@ -271,7 +272,6 @@ def use_other_ports(reservation: Reservation, container: Container, clock: Clock
             by="Berth",
             now=clock(),
         )
-    return False
 
 
 def move_elsewhere(reservation: Reservation, old: Container, why: str, now: datetime) -> None:

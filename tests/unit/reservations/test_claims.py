@@ -1,0 +1,74 @@
+"""One worker at a time works on a reservation."""
+
+from datetime import timedelta
+
+import pytest
+
+from reservations.claims import CLAIM_LASTS, claim, let_go, renew
+from reservations.models import Reservation
+from reservations.transitions import Stale
+from tests.factories import NOW, make_node, make_reservation
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def reservation() -> Reservation:
+    make_node()
+    return make_reservation()
+
+
+def test_a_second_worker_gets_nothing(reservation: Reservation) -> None:
+    assert claim(reservation.pk, NOW) == reservation
+    assert claim(reservation.pk, NOW) is None
+
+
+def test_a_claim_of_a_worker_that_died_expires(reservation: Reservation) -> None:
+    first = claim(reservation.pk, NOW)
+    second = claim(reservation.pk, NOW + CLAIM_LASTS)
+
+    assert first and second and first.claim_token != second.claim_token
+    with pytest.raises(Stale):
+        renew(first, NOW + CLAIM_LASTS)
+
+
+def test_a_renewed_claim_lasts_longer(reservation: Reservation) -> None:
+    first = claim(reservation.pk, NOW)
+    assert first
+    renew(first, NOW + timedelta(seconds=60))
+
+    assert claim(reservation.pk, NOW + CLAIM_LASTS) is None
+
+
+def test_a_claim_that_was_given_back_is_free_at_once(reservation: Reservation) -> None:
+    first = claim(reservation.pk, NOW)
+    assert first
+    let_go(first.pk, first.claim_token)
+
+    assert claim(reservation.pk, NOW)
+
+
+def test_a_late_worker_does_not_give_back_the_claim_of_the_next(reservation: Reservation) -> None:
+    first = claim(reservation.pk, NOW)
+    second = claim(reservation.pk, NOW + CLAIM_LASTS)
+    assert first and second
+
+    let_go(reservation.pk, first.claim_token)
+
+    assert Reservation.objects.get().claim_token == second.claim_token
+
+
+@pytest.mark.parametrize("state", ["ended", "failed"])
+def test_nobody_works_on_what_is_over(state: str, reservation: Reservation) -> None:
+    Reservation.objects.update(state=state)
+
+    assert claim(reservation.pk, NOW) is None
+
+
+def test_a_claim_is_lost_when_the_reservation_is_moved(reservation: Reservation) -> None:
+    first = claim(reservation.pk, NOW)
+    assert first
+    Reservation.objects.update(state="ending")
+
+    with pytest.raises(Stale):
+        renew(first, NOW)
