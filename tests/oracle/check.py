@@ -1,7 +1,7 @@
 """All promises at once."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lab import Lab
 from tests.oracle import machines, rows
@@ -26,14 +26,19 @@ class Oracle:
     lab: Lab
     database_url: str
     foreign: Foreign
+    reported: set[str] = field(default_factory=set)
 
     def check_all(self) -> list[str]:
         return check_all(self.lab, self.database_url, self.foreign)
 
     def settled(self, seconds: float = 60) -> None:
-        """Wait until every promise holds; fails with what is still broken after that time."""
+        """Wait until every promise holds; fails with what is still broken after that time.
+
+        What cannot mend (a wrong history) is reported once, to the test that broke it.
+        """
         deadline = time.monotonic() + seconds
-        while broken := self.check_all():
+        while broken := [sentence for sentence in self.check_all() if sentence not in self.reported]:
             if time.monotonic() > deadline:
+                self.reported.update(broken)
                 raise AssertionError(f"after {seconds:g} s these promises are broken:\n" + "\n".join(broken))
             time.sleep(0.5)

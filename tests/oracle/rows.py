@@ -112,6 +112,10 @@ def _lent_too_much(rows: Rows) -> Iterator[str]:
             closes = row["closes"]
             if row["released_at"] is None and row["taken_at"] is not None:
                 closes = max(closes, rows.now)  # overdue: still there
+            if row["released_at"] is not None:
+                closes = min(closes, row["released_at"])
+            if closes <= row["opens"]:
+                continue  # given back before its time came
             edges += [(row["opens"], 1, row["ram_mib"], row["cores"]), (closes, 0, -row["ram_mib"], -row["cores"])]
         ram = cores = 0
         for at, _, ram_change, cores_change in sorted(edges):
