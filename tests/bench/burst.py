@@ -58,7 +58,7 @@ def _check_room() -> None:
     from tests.bench.ground import SIZE
 
     size = Size.objects.get(slug=SIZE)
-    room = sum(int(min(n.ram_mib // size.ram_mib, n.cores // size.cores)) for n in Node.objects.lending())
+    room = sum(min(n.ram_mib // size.ram_mib, int(n.cores // size.cores)) for n in Node.objects.lending())
     if room < AT_ONCE:
         raise BenchError(f"the nodes in service can hold {room} of size {SIZE}; the burst needs {AT_ONCE}")
 

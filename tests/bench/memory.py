@@ -28,7 +28,7 @@ def _roots(ground: Ground) -> dict[str, int]:
     if first is None:
         raise BenchError("the stack is not running")
     marks = {"web": "gunicorn", "worker": " worker ", "beat": " beat "}
-    found = {}
+    found: dict[str, int] = {}
     for supervisord in _children(first):
         for pid in _children(supervisord):
             command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")

@@ -38,8 +38,7 @@ FROM generate_series(0, {NODES - 1}) n
 JOIN (VALUES (0, 65536, 32), (1, 131072, 64), (2, 262144, 64), (3, 524288, 128)) AS size(kind, ram_mib, cores)
   ON size.kind = n % 4;
 
--- k < 50 holds now, the others begin later. Half of {PER_NODE} at once take no more than 60 % of the smallest node
--- on average; what would be too much at some instant is made smaller below.
+-- The first half holds now, the others begin later. No more than {PER_NODE} at once fit on every kind of node.
 CREATE TEMPORARY TABLE plan AS
 SELECT node.id AS node_id, node.gateway_id, k, node.n,
        (ARRAY[256, 256, 512, 512, 1024])[1 + floor(random() * 5)::int] * node.ram_mib / 131072 + 128 AS ram_mib,
@@ -49,7 +48,8 @@ SELECT node.id AS node_id, node.gateway_id, k, node.n,
        length.value AS lasts
 FROM (SELECT *, row_number() OVER (ORDER BY id) - 1 AS n FROM compute_node) node
 CROSS JOIN generate_series(0, {PER_NODE - 1}) k
-CROSS JOIN LATERAL (SELECT interval '15 minutes' * (1 + floor(power(random(), 3) * 671 + 0 * (node.n + k))) AS value
+CROSS JOIN LATERAL (SELECT interval '15 minutes' * (1 + floor(power(random(), 3) * 671
+                                                         + 0 * (node.n + k))) AS value
                    ) length;
 
 INSERT INTO compute_allocation (node_id, ram_mib, cores, during, taken_at, released_at)
@@ -68,7 +68,7 @@ SELECT node_id, at, sum(sum(ram)) OVER line, sum(sum(core)) OVER line
 FROM (SELECT node_id, lower(during) AS at, ram_mib AS ram, cores AS core FROM compute_allocation
       UNION ALL SELECT node_id, upper(during), -ram_mib, -cores FROM compute_allocation) edge
 GROUP BY node_id, at WINDOW line AS (PARTITION BY node_id ORDER BY at);
-"""
+"""  # noqa: S608 - constants of this file
 _TOO_MUCH = """
 SELECT count(*) FROM compute_loadstep step JOIN compute_node node ON node.id = step.node_id
 WHERE step.ram_mib > node.ram_mib OR step.cores > node.cores
@@ -165,7 +165,7 @@ def _outside_transaction(*statements: str) -> None:
 def _fill() -> None:
     with connection.cursor() as cursor:
         cursor.execute(_FILL)
-        cursor.execute("ANALYZE")
+        cursor.execute("VACUUM ANALYZE")  # as autovacuum leaves it
     too_much = _scalar(_TOO_MUCH)
     if too_much:
         raise AssertionError(f"{too_much} steps lend more than their node has: the bench is filled wrongly")
