@@ -1,6 +1,7 @@
 """A real Chromium (Debian's) in front of the running portal."""
 
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,15 +47,16 @@ def new_page(browser: Browser, stack: RunningStack) -> Iterator[Callable[..., Pa
     """Opens a page in a context of its own (no cookies). At the end, an error that any page reported fails the test.
 
     `new_page(javascript=False)` is a browser without scripts; `new_page(width=390)` has a telephone's width.
+    `new_page(expected=422)` may get that status: the browser writes every refused page to the console.
     """
     problems: list[str] = []
     contexts = []
 
-    def on_console(message: ConsoleMessage) -> None:
-        if message.type == "error":
+    def on_console(message: ConsoleMessage, expected: int) -> None:
+        if message.type == "error" and not (expected and f"status of {expected} " in message.text):
             problems.append(f"console: {message.text} ({message.location.get('url')})")
 
-    def open_page(*, javascript: bool = True, width: int = 1280, height: int = 900) -> Page:
+    def open_page(*, javascript: bool = True, width: int = 1280, height: int = 900, expected: int = 0) -> Page:
         context = browser.new_context(
             base_url=stack.base_url,
             java_script_enabled=javascript,
@@ -63,7 +65,7 @@ def new_page(browser: Browser, stack: RunningStack) -> Iterator[Callable[..., Pa
         contexts.append(context)
         context.set_default_timeout(_WAIT_MS)
         page = context.new_page()
-        page.on("console", on_console)
+        page.on("console", lambda message: on_console(message, expected))
         page.on("pageerror", lambda error: problems.append(f"script: {error}"))
         return page
 
@@ -89,6 +91,25 @@ def log_in() -> Callable[[Page, Customer], None]:
         page.fill("input[name=password]", customer.password)
         page.locator("form:has(input[name=password]) [type=submit]").click()
         page.wait_for_url(lambda address: "/accounts/login" not in address)
+
+    return do
+
+
+@pytest.fixture
+def sign_up_in() -> Callable[[Page], Customer]:
+    """Signs somebody up through the sign-up page, who is logged in then."""
+
+    def do(page: Page) -> Customer:
+        name = f"b{secrets.token_hex(5)}"
+        customer = Customer(name, f"{name}@example.org", secrets.token_urlsafe(12))
+        page.goto("/accounts/signup/")
+        page.fill("input[name=username]", customer.username)
+        page.fill("input[name=email]", customer.email)
+        page.fill("input[name=password1]", customer.password)
+        page.fill("input[name=password2]", customer.password)
+        page.click("form:has(input[name=password2]) [type=submit]")
+        page.wait_for_url(lambda address: "/accounts/signup" not in address)
+        return customer
 
     return do
 

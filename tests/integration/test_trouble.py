@@ -29,7 +29,7 @@ def nginx(module_desk: Desk) -> Answer:
 
 
 def _health(desk: Desk) -> dict[str, str]:
-    return dict(desk.sql("SELECT name, health FROM compute_node"))  # type: ignore[arg-type]
+    return dict(desk.sql("SELECT name, health FROM compute_node"))
 
 
 def test_flushed_rules_come_back_by_themselves_and_at_command(

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-Row = Mapping[str, Any]
+Row = dict[str, Any]
 LIVE = {"booked", "starting", "running", "stopped", "ending"}
 FINAL = {"ended", "failed"}
 MOVING = {"starting", "ending"}
