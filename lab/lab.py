@@ -264,6 +264,7 @@ class Lab:
             network.plug_in(machine, self.machine("switch"), plan)
             done.append("connected")
         if machine.spec is GATEWAY:
+            _close_private_side(machine, plan)
             _add_foreign_rule(machine)
         for daemon in machine.spec.daemons:
             if daemons.ensure(machine, daemon, plan):
@@ -358,6 +359,13 @@ class Lab:
         }
         address = plan.listen_address(machine.spec) if links else ""
         return MachineStatus(machine.name, address, running, connected, answering)
+
+
+def _close_private_side(gateway: Machine, plan: Plan) -> None:
+    """Who comes from outside does not reach the gateway's own private address: Linux answers on any card."""
+    rule = ["INPUT", "-i", "eth1", "-d", str(plan.subnet("private")), "-j", "DROP"]
+    if gateway.run(["iptables", "-w", "5", "-C", *rule], check=False).returncode != 0:
+        gateway.run(["iptables", "-w", "5", "-I", *rule])
 
 
 def _add_foreign_rule(gateway: Machine) -> None:
