@@ -32,6 +32,7 @@ def index(request: HttpRequest) -> HttpResponse:
 def _month(text: str) -> date | None:
     """A month as 2026-05; anything else is none."""
     try:
-        return datetime.strptime(text, "%Y-%m").date()  # noqa: DTZ007 - a month has no zone
+        month = datetime.strptime(text, "%Y-%m").date()  # noqa: DTZ007 - a month has no zone
     except ValueError:
         return None
+    return month if month.year < date.max.year else None  # the calendar must have a month after it

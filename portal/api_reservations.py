@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from ninja import Field, Header, Query, Router, Schema, Status
-from pydantic import AwareDatetime, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, ConfigDict
 
 from accounts.models import User
 from accounts.workspaces import current_workspace
@@ -21,18 +21,27 @@ router = Router(tags=["reservations"])
 MOST_AT_ONCE = 500
 
 
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("Control characters are not allowed here")
+    return value
+
+
+Word = Annotated[str, AfterValidator(_without_nul)]  # PostgreSQL has no text with a NUL in it
+
+
 class BookingIn(Schema):
     """What to book. `start` null is now; `hours` may be a fraction such as 0.25."""
 
     model_config = ConfigDict(extra="forbid")
 
-    service: str = Field(max_length=50, examples=["nginx"])
-    size: str | None = Field(None, max_length=50, description="Left out: the service's usual size", examples=["small"])
+    service: Word = Field(max_length=50, examples=["nginx"])
+    size: Word | None = Field(None, max_length=50, description="Left out: the service's usual size", examples=["small"])
     start: AwareDatetime | None = None
     hours: Decimal = Field(ge=-100_000, le=100_000, max_digits=12, examples=[2])
-    storage: str = Field("C1", max_length=10)
+    storage: Word = Field("C1", max_length=10)
     storage_gb: int | None = Field(None, ge=1, le=10_000)
-    volume: str | None = Field(None, max_length=60, description="The name of a kept volume, with C3")
+    volume: Word | None = Field(None, max_length=60, description="The name of a kept volume, with C3")
     name: str = Field("", max_length=60)
 
 
@@ -128,7 +137,7 @@ def create(
         return Status(201, _answer(reservation.pk))
     key = IdempotencyKey.objects.get(user=user, key=once[0])
     if key.answer is None:
-        IdempotencyKey.objects.filter(pk=key.pk, answer=None).update(
+        IdempotencyKey.objects.filter(pk=key.pk, answer__isnull=True).update(
             answer=_answer(reservation.pk).model_dump(mode="json", exclude={"credentials", "connect"})
         )
         key.refresh_from_db()

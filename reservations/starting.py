@@ -86,8 +86,8 @@ def _want_forwards(reservation: Reservation) -> None:
 def bring_up(reservation: Reservation, container: Container, clock: Clock) -> bool:
     """Do whatever is missing until the service answers; False when it does not answer yet.
 
-    Raises NodeSilent, MustWait, PortsTaken, NoCapacity, Hopeless, EngineRefused, CommandFailed; NoAnswer for the gateway or
-    the storage server.
+    Raises NodeSilent, MustWait, PortsTaken, NoCapacity, Hopeless, EngineRefused, CommandFailed; NoAnswer for the
+    gateway or the storage server.
     """
     with _asking_the_node():
         engine = drivers.engine(container.node)

@@ -72,7 +72,8 @@ def new(request: HttpRequest) -> HttpResponse:
 
 def _initial(request: HttpRequest) -> dict[str, Any]:
     """The service that was clicked on the landing page, and the size that suits it."""
-    service = Service.objects.select_related("default_size").filter(slug=request.GET.get("service", "")[:50]).first()
+    slug = request.GET.get("service", "").replace("\0", "")
+    service = Service.objects.select_related("default_size").filter(slug=slug).first()
     if service is None:
         return {}
     return {"service": service.slug, "size": service.default_size.slug}

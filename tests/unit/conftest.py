@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from hypothesis import HealthCheck, settings
+from kombu.exceptions import OperationalError
 
 from compute import drivers, volumes
 from compute.models import Gateway, Node, StorageServer
 from compute.shell import Host, SshOptions
 from compute.spec import RemoteStore, VolumeSpec
-from reservations import reconcile, starting, tasks
+from reservations import hints, reconcile, starting, tasks
 from reservations.models import Reservation
 from tests.factories import DIGEST, NOW
 from tests.fakes import FakeEngine, FakeGateway
@@ -26,12 +27,31 @@ settings.register_profile(
 settings.load_profile("unit")
 
 
+@dataclass
+class Queue:
+    """Celery's place: notes the reservations that a worker is told to look at."""
+
+    sent: list[int] = field(default_factory=list)
+    down: bool = False
+
+    def send_task(self, name: str, args: tuple[int], **options: Any) -> None:
+        assert name == tasks.reconcile.name
+        if self.down:
+            raise OperationalError("no queue")
+        self.sent.append(args[0])
+
+
 @pytest.fixture(autouse=True)
-def sent_hints(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
+    made = Queue()
+    monkeypatch.setattr(hints, "current_app", made)
+    return made
+
+
+@pytest.fixture
+def sent_hints(queue: Queue) -> list[int]:
     """The reservations that a worker was told to look at."""
-    sent: list[int] = []
-    monkeypatch.setattr(tasks.reconcile, "apply_async", lambda args, **options: sent.append(args[0]))
-    return sent
+    return queue.sent
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """Who holds what of which node, and when."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -118,9 +118,7 @@ def test_reading_nodes_in_batches_chooses_as_the_pure_scheduler_does(
                     place(wanted(size, "1", at(begin), at(begin + hours)))
             request = wanted(ram, "1", at(2), at(6))
             candidates = [
-                scheduler.Candidate(
-                    n.pk, n.name, n.ram_mib, n.cores, *peak_by_hand(n, request.start, request.end)
-                )
+                scheduler.Candidate(n.pk, n.name, n.ram_mib, n.cores, *peak_by_hand(n, request.start, request.end))
                 for n in nodes
             ]
 
@@ -146,10 +144,8 @@ def undone() -> Iterator[None]:
 
 @contextmanager
 def unless_full() -> Iterator[None]:
-    try:
+    with suppress(NoCapacity):
         yield
-    except NoCapacity:
-        pass
 
 
 # ---- the step function ------------------------------------------------------------------------------------

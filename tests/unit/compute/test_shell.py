@@ -51,7 +51,7 @@ def test_a_target_that_ssh_would_read_as_an_option_is_refused(target: str, optio
 
 def test_a_machine_that_cannot_be_reached_is_no_answer(options: SshOptions) -> None:
     # A name that cannot exist (RFC 6761): ssh gives up without a packet on the wire.
-    with pytest.raises(NoAnswer, match="no SSH connection to root@nowhere.invalid"):
+    with pytest.raises(NoAnswer, match=r"no SSH connection to root@nowhere\.invalid"):
         Host("root@nowhere.invalid", options).run(["true"])
 
 

@@ -29,6 +29,7 @@ from tests.factories import (
     profile,
     workspace_of,
 )
+from tests.unit.conftest import Queue
 
 pytestmark = pytest.mark.django_db
 
@@ -36,9 +37,7 @@ pytestmark = pytest.mark.django_db
 def row_counts() -> dict[str, int]:
     """How many rows every table of ours has."""
     ours: list[type[models.Model]] = [
-        model
-        for label in ("accounts", "compute", "reservations")
-        for model in apps.get_app_config(label).get_models()
+        model for label in ("accounts", "compute", "reservations") for model in apps.get_app_config(label).get_models()
     ]
     return {model.__name__: model._default_manager.count() for model in ours}
 
@@ -138,9 +137,7 @@ def test_more_than_the_quota_is_refused_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(("limit", "sentence"), QUOTAS[:3])
-def test_one_after_the_other_is_within_the_quota(
-    limit: dict[str, Any], sentence: str, user: User, node: Node
-) -> None:
+def test_one_after_the_other_is_within_the_quota(limit: dict[str, Any], sentence: str, user: User, node: Node) -> None:
     book(user)
     Workspace.objects.filter(personal_of=user).update(**limit)
 
@@ -241,6 +238,18 @@ def test_a_worker_is_told_after_the_commit(
         assert sent_hints == []
 
     assert sent_hints == [reservation.pk]
+
+
+def test_a_queue_that_is_down_is_no_reason_to_refuse(
+    user: User, node: Node, queue: Queue, django_capture_on_commit_callbacks: Any
+) -> None:
+    queue.down = True
+
+    with django_capture_on_commit_callbacks(execute=True):
+        reservation = book(user)
+
+    assert Reservation.objects.get().look_at == NOW + timedelta(seconds=5)
+    assert reservation.state == "booked"
 
 
 def test_what_was_booked_keeps_its_image_when_the_service_changes(user: User, node: Node) -> None:

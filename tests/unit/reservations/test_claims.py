@@ -27,7 +27,9 @@ def test_a_claim_of_a_worker_that_died_expires(reservation: Reservation) -> None
     first = claim(reservation.pk, NOW)
     second = claim(reservation.pk, NOW + CLAIM_LASTS)
 
-    assert first and second and first.claim_token != second.claim_token
+    assert first
+    assert second
+    assert first.claim_token != second.claim_token
     with pytest.raises(Stale):
         renew(first, NOW + CLAIM_LASTS)
 
@@ -51,7 +53,8 @@ def test_a_claim_that_was_given_back_is_free_at_once(reservation: Reservation) -
 def test_a_late_worker_does_not_give_back_the_claim_of_the_next(reservation: Reservation) -> None:
     first = claim(reservation.pk, NOW)
     second = claim(reservation.pk, NOW + CLAIM_LASTS)
-    assert first and second
+    assert first
+    assert second
 
     let_go(reservation.pk, first.claim_token)
 

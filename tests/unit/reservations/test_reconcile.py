@@ -252,8 +252,8 @@ def test_deleting_during_a_pull_stops_the_pull(
     machines: Machines, engine: FakeEngine, reservation: Reservation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("reservations.starting.PROGRESS_EVERY_S", 0.0)
-    engine.trouble.before = (
-        lambda call: actions.end(reservation=Reservation.objects.get(), text="Deleted.", by="test", now=NOW) and None
+    engine.trouble.before = lambda call: (
+        actions.end(reservation=Reservation.objects.get(), text="Deleted.", by="test", now=NOW) and None
         if call == "pull"
         else None
     )
@@ -449,4 +449,3 @@ def test_volumes_end_with_their_reservation_unless_they_are_kept(
     assert volume.state == ("detached" if left else "removed")
     assert volume.node is None
     assert nothing_is_left(machines)
-

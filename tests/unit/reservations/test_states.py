@@ -3,7 +3,6 @@
 import itertools
 
 import pytest
-
 from django.conf import settings
 
 from reservations import states
@@ -39,7 +38,7 @@ def test_every_live_state_can_be_ended_at_once() -> None:
 
 
 def test_what_is_over_stays_over() -> None:
-    assert FINAL == {State.ENDED, State.FAILED}
+    assert {State.ENDED, State.FAILED} == FINAL
     assert not any(RULES[state].to for state in FINAL)
 
 
