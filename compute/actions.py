@@ -27,6 +27,7 @@ class InUse(Exception):
 
 def add_gateway(*, gateway: Gateway, by: object) -> tuple[Gateway, bool]:
     """Take a gateway in, or bring the one of this name up to date; whether it was new."""
+    _check_ssh(gateway.ssh)
     return _save_by_name(Gateway, gateway, "gateway", by)
 
 
@@ -45,6 +46,7 @@ def add_node(*, node: Node, by: object) -> tuple[Node, bool]:
     RAM and cores are read from the engine; `node.ram_mib` or `node.cores` of 0 mean "what the engine has, less a
     reserve". Raises CannotAdd when the engine or the SSH target does not answer.
     """
+    _check_ssh(node.ssh)
     try:
         info = drivers.engine(node).info()
     except (NoAnswer, EngineRefused) as problem:
@@ -91,6 +93,11 @@ def remove_node(*, node: Node, by: object) -> None:
         row.state = Node.State.REMOVED
         row.save(update_fields=["state"])
         audit.record(by=by, action="node.remove", target=f"node:{row.pk}", name=row.name)
+
+
+def _check_ssh(target: str) -> None:
+    if target.startswith("-") or any(character.isspace() for character in target):
+        raise CannotAdd("An SSH target must not begin with a dash or contain a space.")
 
 
 def _save_by_name(model: type[Machine], wanted: Machine, kind: str, by: object) -> tuple[Machine, bool]:

@@ -25,7 +25,7 @@ def _lines(metric: Metric) -> Iterable[str]:
     yield f"# TYPE {metric.name} {metric.kind}"
     for labels, value in metric.values.items():
         inside = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels)
-        yield f"{metric.name}{{{inside}}} {value:g}" if inside else f"{metric.name} {value:g}"
+        yield f"{metric.name}{{{inside}}} {value:.15g}" if inside else f"{metric.name} {value:.15g}"
 
 
 def _escaped(text: str) -> str:

@@ -29,7 +29,8 @@ class Command(BaseCommand):
         if driver == Gateway.Driver.IPTABLES:
             try:
                 ipaddress.IPv4Address(public_address)
-                ipaddress.IPv4Network(private_subnet)
+                # As iptables-save prints it: anything else would look like drift for ever.
+                private_subnet = str(ipaddress.IPv4Network(private_subnet))
             except ValueError as problem:
                 raise CommandError(
                     f"A gateway with iptables needs an IPv4 --public-address and --private-subnet: {problem}"

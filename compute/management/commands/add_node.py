@@ -40,6 +40,8 @@ class Command(BaseCommand):
             lent_cores = Decimal(cores)
         except InvalidOperation:
             raise CommandError(f"--cores must be a number, not {cores!r}.") from None
+        if not lent_cores.is_finite():
+            raise CommandError(f"--cores must be a number, not {cores!r}.")
         if ram_mib < 0 or lent_cores < 0:
             raise CommandError("--ram-mib and --cores must not be negative.")
         wanted = Node(
