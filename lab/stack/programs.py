@@ -125,15 +125,16 @@ def supervisord_conf(layout: Layout, programs: Sequence[Program], *, prefix: Seq
             "supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface",
         },
         {"": "supervisorctl", "serverurl": f"unix://{layout.control}"},
-        *(_program_section(program, log=log, prefix=prefix) for program in programs),
+        *(_program_section(layout, program, log=log, prefix=prefix) for program in programs),
     ]
     return "\n".join(_section(section) for section in sections)
 
 
-def _program_section(program: Program, *, log: Path, prefix: Sequence[str]) -> dict[str, str]:
+def _program_section(layout: Layout, program: Program, *, log: Path, prefix: Sequence[str]) -> dict[str, str]:
     return {
         "": f"program:{program.name}",
         "command": shlex.join([*prefix, *program.argv]),
+        "directory": str(layout.app),  # supervisord itself goes to its own only when it becomes a daemon
         "priority": str(program.priority),
         "autostart": "false",  # lab.stack starts them in order; after that they are kept alive
         "autorestart": "true",
