@@ -68,6 +68,23 @@ class DockerEngine:
                 return False
         return True
 
+    def digest(self, image: str) -> str | None:
+        short = image.rsplit(":", 1)[0].removeprefix("library/")  # as the engine itself calls it
+        with _answers(self.url):
+            with suppress(NotFound):
+                raw = self._api.inspect_image(image)  # type: ignore[no-untyped-call]
+                for name in raw["RepoDigests"] or []:
+                    repository, _, digest = str(name).partition("@")
+                    if repository == short:
+                        return digest
+            try:
+                found = self._api.inspect_distribution(image)  # type: ignore[no-untyped-call]
+            except APIError as problem:
+                if problem.status_code in {401, 403, 404}:  # Docker Hub says "denied" of what it does not have
+                    return None
+                raise
+        return str(found["Descriptor"]["digest"])
+
     def pull(self, image: str, progress: Progress) -> None:
         layers: dict[str, tuple[int, int]] = {}
         with _answers(self.url):
@@ -95,29 +112,31 @@ class DockerEngine:
                 if problem.status_code != 409:
                     raise
 
-    def start(self, spec: ContainerSpec) -> Observed:
+    def create(self, spec: ContainerSpec) -> None:
         with _answers(self.url):
             try:
-                made = self._api.create_container_from_config(  # type: ignore[no-untyped-call]
+                self._api.create_container_from_config(  # type: ignore[no-untyped-call]
                     self._config(spec), name=spec.name
                 )
-                engine_id = made["Id"]
             except ImageNotFound as problem:
                 raise ImageMissing(f"the image {spec.image} is not on the node") from problem
             except APIError as problem:
                 if problem.status_code != 409:
                     raise
-                seen = self.observe(spec.name)
-                if seen.presence == Presence.RUNNING:
-                    return seen
-                engine_id = seen.engine_id
+
+    def start(self, spec: ContainerSpec) -> Observed:
+        with _answers(self.url):
             try:
-                self._api.start(engine_id)
+                try:
+                    self._api.start(spec.name)
+                except NotFound:
+                    self.create(spec)
+                    self._api.start(spec.name)
             except APIError as problem:
                 if _is_port_conflict(problem):
                     raise PortTaken(str(problem.explanation)) from problem
                 raise
-        return Observed(Presence.RUNNING, engine_id, name=spec.name, labels=spec.labels)
+        return Observed(Presence.RUNNING, name=spec.name, labels=spec.labels)
 
     def _config(self, spec: ContainerSpec) -> dict[str, Any]:
         mounts = []

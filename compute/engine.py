@@ -38,14 +38,26 @@ class ContainerEngine(Protocol):
     def has_image(self, image: str) -> bool:
         """Whether the image (by digest) is on the node already."""
 
+    def digest(self, image: str) -> str | None:
+        """The digest by which `image` (repository:tag) can be pulled; None when nobody has it.
+
+        An image of this name that is on the node already counts, so that no registry need be reached for it.
+        """
+
     def pull(self, image: str, progress: Progress) -> None:
         """Fetch the image from the registry; already there is success. Raises ImageMissing."""
 
     def make_network(self, spec: ContainerSpec) -> None:
         """A bridge of its own, named `spec.network`, with the spec's labels; there already is success."""
 
+    def create(self, spec: ContainerSpec) -> None:
+        """Create the container without starting it; its network may be missing still. There already is success.
+
+        Raises ImageMissing, EngineRefused.
+        """
+
     def start(self, spec: ContainerSpec) -> Observed:
-        """Create and start the container on its network, with its volume and ports; running already is success.
+        """Start the container on its network, with its volume and ports, creating it if it is not there.
 
         One by the same name that does not run is started again. Raises PortTaken, ImageMissing, EngineRefused.
         """

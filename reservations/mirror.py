@@ -1,12 +1,17 @@
-"""Copies images from an upstream registry into the private one, with skopeo, and records their digests."""
+"""Copies images from an upstream registry into the private one, with skopeo, and records their digests.
+
+Without a private registry there is nothing to copy: the digests are pinned, and nodes pull from upstream themselves.
+"""
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 
 from django.conf import settings
 
+from compute.engine import ContainerEngine, EngineRefused, NoAnswer
 from reservations.models import Service
 
 COPY_TIMEOUT_S = 1800
@@ -23,7 +28,10 @@ def mirror(service: Service, upstream: str, *, insecure_upstream: bool, now: dat
     The digest that is recorded is the private registry's own, so that nodes pull exactly what was copied.
     """
     if not settings.BERTH_REGISTRY:
-        raise CannotMirror("No private registry is set: BERTH_REGISTRY must name one as host:port.")
+        raise CannotMirror(
+            "No private registry is set: BERTH_REGISTRY must name one as host:port. Where nodes may pull from"
+            " upstream themselves, --pin-only does without."
+        )
     source = f"docker://{upstream}/{service.image}"
     target = f"docker://{settings.BERTH_REGISTRY}/{service.image}"
     wanted = _digest(source, insecure=insecure_upstream)
@@ -42,6 +50,29 @@ def mirror(service: Service, upstream: str, *, insecure_upstream: bool, now: dat
     if there is None:
         raise CannotMirror(f"{settings.BERTH_REGISTRY} does not have {service.image} after copying it.")
     Service.objects.filter(pk=service.pk).update(digest=there, upstream_digest=wanted, mirrored_at=now)
+    return True
+
+
+def ask(engine: ContainerEngine, images: Iterable[str]) -> dict[str, Future[str | None]]:
+    """Their digests as the engine knows or finds them, asked side by side: a registry that is silent costs once."""
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        return {image: pool.submit(engine.digest, image) for image in images}
+
+
+def pin(service: Service, answer: Future[str | None], *, now: datetime) -> bool:
+    """Record the digest that `ask` found, for nodes to pull from upstream; whether anything changed."""
+    try:
+        digest = answer.result()
+    except (NoAnswer, EngineRefused) as problem:
+        raise CannotMirror(str(problem)) from problem
+    if digest is None:
+        raise CannotMirror(
+            f"Upstream does not have {service.image}, and the node does not have it from a registry"
+            " (what was built or loaded there by hand has no digest to pull by)."
+        )
+    if service.digest == service.upstream_digest == digest:
+        return False
+    Service.objects.filter(pk=service.pk).update(digest=digest, upstream_digest=digest, mirrored_at=now)
     return True
 
 

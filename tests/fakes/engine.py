@@ -73,6 +73,12 @@ class FakeEngine:
         with self.trouble.during("has_image", changes=False):
             return image in self.images
 
+    def digest(self, image: str) -> str | None:
+        with self.trouble.during("digest", changes=False):
+            repository = image.rsplit(":", 1)[0]
+            known = (name.partition("@") for name in sorted(self.images | self.registry))
+            return next((digest for name, _, digest in known if name == repository), None)
+
     def pull(self, image: str, progress: Progress) -> None:
         with self.trouble.during("pull"):
             if image not in self.registry and image not in self.images:

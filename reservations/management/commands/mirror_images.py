@@ -1,11 +1,15 @@
 """manage.py mirror_images"""
 
+from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from accounts import audit
+from compute import drivers
+from compute.models import Node
 from reservations import mirror
 from reservations.models import Service
 
@@ -14,6 +18,8 @@ class Command(BaseCommand):
     help = (
         "Copy the services' images from an upstream registry into the private one (BERTH_REGISTRY) and record their"
         " digests. A service whose image is not in the private registry cannot be booked. Exits 1 if one failed."
+        " With --pin-only no private registry is needed: nodes pull from upstream (Docker Hub, or the registry that"
+        " the image's name begins with), always the image whose digest was recorded."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -24,20 +30,48 @@ class Command(BaseCommand):
             "--missing-ok", action="store_true", help="images that the upstream does not have are no failure"
         )
 
-    def handle(self, *, service: list[str], upstream: str, insecure: bool, missing_ok: bool, **options: Any) -> None:
+        parser.add_argument(
+            "--pin-only",
+            action="store_true",
+            help="copy nothing, record digests only; for where BERTH_REGISTRY is not set. A node's engine is asked:"
+            " an image of this name that it has is taken (docker pull it for a newer one), else what upstream has",
+        )
+
+    def handle(self, *, service: list[str], missing_ok: bool, pin_only: bool, **options: Any) -> None:
         services = Service.objects.filter(slug__in=service) if service else Service.objects.all()
         if unknown := set(service) - set(services.values_list("slug", flat=True)):
             raise CommandError(f"There is no service {', '.join(sorted(unknown))}.")
-        failed = 0
+        bring = self._pinning(list(services), options) if pin_only else self._copying(options)
+        done, failed = "pinned" if pin_only else "mirrored", 0
         for row in services:
             try:
-                changed = mirror.mirror(row, upstream, insecure_upstream=insecure, now=timezone.now())
+                changed = bring(row)
             except mirror.CannotMirror as problem:
-                self.stdout.write(f"{row.slug:10} not mirrored: {problem}")
+                self.stdout.write(f"{row.slug:10} not {done}: {problem}")
                 failed += not (missing_ok and "does not have" in str(problem))
                 continue
             if changed:
                 audit.record(by="manage.py mirror_images", action="service.mirror", target=f"service:{row.slug}")
-            self.stdout.write(f"{row.slug:10} {'mirrored' if changed else 'up to date'}")
+            self.stdout.write(f"{row.slug:10} {done if changed else 'up to date'}")
         if failed:
-            raise CommandError(f"{failed} images could not be mirrored.")
+            raise CommandError(f"{failed} images could not be {done}.")
+
+    def _copying(self, options: dict[str, Any]) -> Callable[[Service], bool]:
+        return lambda row: mirror.mirror(
+            row, options["upstream"], insecure_upstream=options["insecure"], now=timezone.now()
+        )
+
+    def _pinning(self, services: list[Service], options: dict[str, Any]) -> Callable[[Service], bool]:
+        if settings.BERTH_REGISTRY:
+            raise CommandError(
+                f"BERTH_REGISTRY is set: nodes pull from {settings.BERTH_REGISTRY}. Leave --pin-only out."
+            )
+        if options["upstream"] != "docker.io" or options["insecure"]:
+            raise CommandError(
+                "--from and --insecure are for copying; with --pin-only the engine knows its registries."
+            )
+        node = Node.objects.present().first()
+        if node is None:
+            raise CommandError("There is no node to ask; add one first with manage.py add_node.")
+        answers = mirror.ask(drivers.engine(node), [row.image for row in services])
+        return lambda row: mirror.pin(row, answers[row.image], now=timezone.now())
