@@ -44,6 +44,13 @@ def test_an_image_that_the_registry_lacks_is_missing(bench: EngineBench) -> None
         bench.engine.pull(unknown, lambda done, total: None)
 
 
+def test_a_tag_has_the_digest_by_which_it_can_be_pulled(bench: EngineBench) -> None:
+    repository, digest = bench.image.split("@")
+
+    assert bench.engine.digest(f"{repository}:1") == digest
+    assert bench.engine.digest(f"{repository.replace('probe', 'nothing')}:1") is None
+
+
 def test_a_repository_that_the_registry_lacks_is_missing(bench: EngineBench) -> None:
     unknown = bench.image.replace("probe@", "nothing@")
 
@@ -57,6 +64,8 @@ def test_starting_an_image_that_is_not_on_the_node_says_so_and_leaves_no_contain
     spec = make_spec(image=bench.image.split("@")[0] + "@sha256:" + "0" * 64)
     bench.engine.make_network(spec)
 
+    with pytest.raises(ImageMissing):
+        bench.engine.create(spec)
     with pytest.raises(ImageMissing):
         bench.engine.start(spec)
 
@@ -81,6 +90,21 @@ def test_starting_twice_makes_one_container(engine: ContainerEngine, make_spec: 
     assert again.presence == Presence.RUNNING
     assert again.engine_id == first.engine_id
     assert [seen.name for seen in engine.list_ours()].count(spec.name) == 1
+
+
+def test_a_container_can_be_created_before_its_network_and_started_after_it(
+    engine: ContainerEngine, make_spec: MakeSpec
+) -> None:
+    spec = make_spec()
+    engine.create(spec)
+    engine.create(spec)
+    created = engine.observe(spec.name)
+
+    started = run(engine, spec)
+
+    seen = engine.observe(started.name)
+    assert created.presence == Presence.CREATED
+    assert (seen.presence, seen.engine_id) == (Presence.RUNNING, created.engine_id)
 
 
 def test_making_the_network_twice_makes_one(bench: EngineBench, make_spec: MakeSpec) -> None:
@@ -130,6 +154,8 @@ def test_an_engine_that_gives_no_answer_says_nothing_of_absence(bench: EngineBen
         silent.list_traces,
         silent.info,
         lambda: silent.has_image(bench.image),
+        lambda: silent.create(spec),
+        lambda: silent.digest(bench.image),
         lambda: silent.start(spec),
         lambda: silent.stop(spec.name, grace_s=1),
         lambda: silent.remove(spec.name),

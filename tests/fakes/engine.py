@@ -91,23 +91,31 @@ class FakeEngine:
         with self.trouble.during("make_network"):
             self.networks.add(spec.network)
 
+    def create(self, spec: ContainerSpec) -> None:
+        with self.trouble.during("create"), self._lock:
+            self._create(spec)
+
     def start(self, spec: ContainerSpec) -> Observed:
         with self.trouble.during("start"), self._lock:
-            container = self.containers.get(spec.name)
-            if container is None:
-                if spec.image not in self.images:
-                    raise ImageMissing(f"the image {spec.image} is not on the node")
-                ports = frozenset((port.node_address, port.node_port) for port in spec.ports)
-                container = FakeContainer(self._new_id(), ports, dict(spec.labels))
-                self.containers[spec.name] = container
-                if spec.mount_path:
-                    self.volumes.add(spec.name)
+            container = self._create(spec)
             if container.presence != Presence.RUNNING:
                 if taken := container.ports & self._ports_in_use():
                     raise PortTaken(f"port is already allocated: {sorted(taken)}")
                 container.presence, container.exit_code = Presence.RUNNING, None
                 container.out_of_memory = False
             return self._observed(spec.name, container)
+
+    def _create(self, spec: ContainerSpec) -> FakeContainer:
+        container = self.containers.get(spec.name)
+        if container is None:
+            if spec.image not in self.images:
+                raise ImageMissing(f"the image {spec.image} is not on the node")
+            ports = frozenset((port.node_address, port.node_port) for port in spec.ports)
+            container = FakeContainer(self._new_id(), ports, dict(spec.labels))
+            self.containers[spec.name] = container
+            if spec.mount_path:
+                self.volumes.add(spec.name)
+        return container
 
     def stop(self, name: str, grace_s: int) -> None:
         with self.trouble.during("stop"):

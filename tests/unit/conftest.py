@@ -144,7 +144,8 @@ class Machines:
         return left + [f"{name} on {node}" for node, names in self.mounted.items() for name in names]
 
     def trouble_of_all(self) -> list[Trouble]:
-        return [machine.trouble for machine in (*self.engines.values(), *self.gateways.values())] + [self.storage]
+        engines = [engine.trouble for engine in self.engines.values()]
+        return [*engines, *(gateway.trouble for gateway in self.gateways.values()), self.storage]
 
 
 _NO_SSH = SshOptions(None, None, Path("nowhere"))

@@ -72,7 +72,7 @@ def test_a_short_peak_in_the_middle_of_a_long_window_counts() -> None:
         place(wanted(600, start=NOW, end=at(10)))
 
     assert refused.value.short == Short.RAM
-    assert refused.value.next_slot == at(6)
+    assert refused.value.with_next_slot().next_slot == at(6)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_node_out_of_service_gets_nothing(out_of_service: dict[str, str]) -> N
         place(wanted())
 
     assert refused.value.short == Short.NO_HEALTHY_NODE
-    assert refused.value.next_slot is None
+    assert refused.value.with_next_slot().next_slot is None
 
 
 def test_an_excluded_node_gets_nothing() -> None:
@@ -101,7 +101,7 @@ def test_a_request_too_big_for_any_node_has_no_next_slot() -> None:
     with pytest.raises(NoCapacity) as refused:
         place(wanted(1001))
 
-    assert (refused.value.short, refused.value.next_slot) == (Short.TOO_BIG, None)
+    assert (refused.value.short, refused.value.with_next_slot().next_slot) == (Short.TOO_BIG, None)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5), st.integers(1, 9)), max_size=12), st.integers(1, 9))
@@ -248,7 +248,7 @@ def test_what_is_late_in_leaving_stays_held_until_it_is_gone() -> None:
 
     with pytest.raises(NoCapacity) as refused:
         place(wanted(1000, start=at(1)))
-    assert refused.value.next_slot == at(1.5)
+    assert refused.value.with_next_slot().next_slot == at(1.5)
 
 
 def test_a_planned_place_waits_until_what_was_there_is_gone() -> None:

@@ -1,11 +1,11 @@
 """People and what they have booked, for pages and API."""
 
+import json
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.http import HttpResponse
 from django.test import Client
 
 from accounts.models import User
@@ -68,11 +68,11 @@ def api(owner: User) -> Call:
     """Calls the API as the owner, or with another token: `api("GET", "/reservations")`."""
     secret = make_token(owner)
 
-    def call(method: str, path: str, body: Any = None, token: str | None = secret, **headers: str) -> HttpResponse:
+    def call(method: str, path: str, body: Any = None, token: str | None = secret, **headers: str) -> Any:
         sent = {"Authorization": f"Bearer {token}"} if token else {}
-        data = body if isinstance(body, bytes | str) else Client()._encode_json(body, "application/json")
+        data = body if isinstance(body, bytes | str) else "" if body is None else json.dumps(body)
         return Client(raise_request_exception=False).generic(
-            method, f"/api/v1{path}", data or "", "application/json", headers={**sent, **headers}
+            method, f"/api/v1{path}", data, "application/json", headers={**sent, **headers}
         )
 
     return call
