@@ -19,6 +19,7 @@ urlpatterns = [
     path("api/v1/", api.urls),
     path("api/docs", views.api_docs, name="api-docs"),
     path("admin/", admin.site.urls),
+    path("favicon.ico", views.favicon),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", health.metrics, name="metrics"),

@@ -5,7 +5,8 @@ from decimal import Decimal
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
+from django.templatetags.static import static
 from django.views.decorators.http import require_GET
 from ninja.openapi.docs import Swagger
 
@@ -44,3 +45,9 @@ def home(request: HttpRequest) -> HttpResponse:
 def api_docs(request: HttpRequest) -> HttpResponse:
     """The API's page, made from its OpenAPI document; all of it is served from here."""
     return Swagger().render_page(request, api)
+
+
+@require_GET
+def favicon(request: HttpRequest) -> HttpResponse:
+    """Where browsers look for it on pages that name none: the admin's and the API's."""
+    return redirect(static("berth/logo.svg"))

@@ -8,6 +8,7 @@ from django.contrib.postgres.fields import DateTimeRangeField, RangeBoundary, Ra
 from django.core.validators import MaxValueValidator
 from django.db import models
 from django.db.models import F, Func, Q
+from django.utils import timezone
 
 from accounts.models import User, Workspace
 from accounts.validators import no_control_characters
@@ -147,9 +148,11 @@ class Reservation(models.Model):
 
     @property
     def is_changing(self) -> bool:
-        """Whether it moves, or has a wish that is not fulfilled yet."""
+        """Whether it moves, its start has come, or it has a wish that is not fulfilled yet."""
         stopping = self.state == State.RUNNING and self.wish == self.Wish.STOP
-        return self.is_moving or stopping or (self.state == State.STOPPED and self.wish == self.Wish.RUN)
+        resuming = self.state == State.STOPPED and self.wish == self.Wish.RUN
+        due = self.state == State.BOOKED and self.start <= timezone.now()
+        return self.is_moving or stopping or resuming or due
 
     @property
     def state_sentence(self) -> str:
