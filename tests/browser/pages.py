@@ -1,6 +1,7 @@
 """What a customer does on the pages, in as few words as they need for it."""
 
 import re
+import secrets
 
 from playwright.sync_api import Error, Page, expect
 
@@ -43,11 +44,11 @@ def delete(page: Page, path: str) -> None:
 
 
 def expect_refused(page: Page, url: str) -> None:
-    """Until nobody answers there any more."""
+    """Until nobody answers there any more. Each time another address, which is in no cache."""
 
     def refused() -> bool:
         try:
-            page.goto(url, timeout=3000)
+            page.goto(f"{url}?{secrets.token_hex(4)}", timeout=3000)
         except Error as problem:
             return (
                 "ERR_CONNECTION" in problem.message or "ERR_TIMED_OUT" in problem.message or "Timeout" in str(problem)
