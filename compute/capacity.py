@@ -26,10 +26,15 @@ BATCH = 16
 class NoCapacity(Exception):
     """Nothing fits. `short` says what was short, `next_slot` when it would fit (None: not foreseeable)."""
 
-    def __init__(self, short: Short | str, next_slot: datetime | None) -> None:
+    def __init__(self, short: Short | str, next_slot: datetime | None = None, request: Request | None = None) -> None:
         self.short = short
         self.next_slot = next_slot
+        self.request = request
         super().__init__(scheduler.SENTENCES[short] if isinstance(short, Short) else short)
+
+    def with_next_slot(self) -> "NoCapacity":
+        """The same with its next slot: looked for after the transaction, since nobody should wait for that."""
+        return NoCapacity(self.short, next_slot(self.request)) if self.request else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +61,10 @@ def place(
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PLACING])
     choice = choose(request, exclude)
     if isinstance(choice, Short):
-        raise NoCapacity(choice, next_slot(request, exclude))
+        raise NoCapacity(choice, request=request)
     node = Node.objects.select_for_update(of=("self",)).select_related("gateway").get(pk=choice.node_id)
+    if node.state != Node.State.ACTIVE:  # an operator was quicker
+        return place(request, ports, rest=rest, exclude={*exclude, node.pk})
     allocation = Allocation.objects.create(
         node=node, ram_mib=request.ram_mib, cores=request.cores, during=window(request.start, request.end)
     )
@@ -72,10 +79,11 @@ def choose(request: Request, exclude: Collection[int] = ()) -> Candidate | Short
     that bound, some at a time, until the best exact peak is no worse than the next bound.
     """
     bounds = _held_at(request.start, exclude)
-    hopeful = sorted((bound for bound in bounds if scheduler.fits(request, bound)), key=scheduler.rank)
+    # Sorted by the rounded ratio, which is quick and never turns an order round; equal ones are told apart by rank.
+    hopeful = sorted((bound for bound in bounds if scheduler.fits(request, bound)), key=_rounded)
     best: Candidate | None = None
     size = BATCH
-    while hopeful and (best is None or scheduler.rank(hopeful[0]) < scheduler.rank(best)):
+    while hopeful and (best is None or _rounded(hopeful[0]) <= _rounded(best)):
         batch, hopeful = hopeful[:size], hopeful[size:]
         for candidate in _with_peaks(batch, request):
             if scheduler.fits(request, candidate) and (
@@ -86,6 +94,10 @@ def choose(request: Request, exclude: Collection[int] = ()) -> Candidate | Short
     if best is not None:
         return best
     return scheduler.choose(request, _with_peaks(bounds, request))
+
+
+def _rounded(candidate: Candidate) -> float:
+    return candidate.peak_ram_mib / candidate.ram_mib
 
 
 def _held_at(instant: datetime, exclude: Collection[int]) -> list[Candidate]:
@@ -180,12 +192,15 @@ def take(allocation: Allocation, now: datetime) -> str:
     return ""
 
 
-def hold_until(allocation: Allocation, until: datetime) -> None:
-    """Hold a bit longer, whether or not it was planned: the container is still there, or may be."""
+def hold_until(allocation: Allocation, until: datetime, *, at_least: datetime | None = None) -> None:
+    """Hold a bit longer, whether or not it was planned: the container is still there, or may be.
+
+    Nothing changes when it is held to `at_least` already, so that waiting long does not cut the plan into slices.
+    """
     Node.objects.select_for_update().get(pk=allocation.node_id)
     allocation.refresh_from_db()
     end = allocation.during.upper
-    if allocation.released_at is None and end < until:
+    if allocation.released_at is None and end < (at_least or until):
         _add(allocation.node_id, end, until, allocation.ram_mib, allocation.cores)
         allocation.during = window(allocation.during.lower, until)
         allocation.save(update_fields=["during"])
@@ -213,8 +228,9 @@ def release_ports(forwards: Iterable[Forward], now: datetime, rest: timedelta) -
         start, end = forward.during.lower, forward.during.upper
         forward.during = window(start, max(min(end, now + rest), start + timedelta(seconds=1)))
         forward.released_at = now
+        forward.applied |= forward.wanted  # it may be there, even if the apply gave no answer
         forward.wanted = False
-        forward.save(update_fields=["during", "released_at", "wanted"])
+        forward.save(update_fields=["during", "released_at", "wanted", "applied"])
 
 
 def change_ports(forwards: Iterable[Forward]) -> None:

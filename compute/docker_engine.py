@@ -10,14 +10,17 @@ from typing import Any
 
 import docker
 import requests
+import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.tls import TLSConfig
 from docker.types import EndpointConfig, HostConfig, LogConfig, Mount, NetworkingConfig, Ulimit
 
-from compute.engine import EngineRefused, ImageMissing, NoAnswer, PortTaken, Progress
+from compute.engine import EngineRefused, ImageMissing, NoAnswer, PortTaken, Progress, RegistrySilent
 from compute.spec import LABEL_RESERVATION, ContainerSpec, EngineInfo, Observed, Presence
 
 CPU_PERIOD_US = 100_000
+CONNECT_TIMEOUT_S = 3.05
+STREAM_TIMEOUT_S = 60
 PRESENCE = {
     "running": Presence.RUNNING,
     "paused": Presence.RUNNING,
@@ -29,23 +32,26 @@ PRESENCE = {
 }
 
 
+class _BoundedClient(docker.APIClient):
+    """No call waits without a limit: 3 s for a connection, and a minute for the next line of a stream."""
+
+    def _set_request_timeout(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        read_s = kwargs.get("timeout", self.timeout)
+        kwargs["timeout"] = (CONNECT_TIMEOUT_S, STREAM_TIMEOUT_S if read_s is None else read_s)
+        return kwargs
+
+
 class DockerEngine:
     """A ContainerEngine over `tcp://host:port` with mutual TLS, or `unix:///path`."""
 
     def __init__(self, url: str, tls_dir: Path | None = None, timeout_s: int = 20) -> None:
-        tls: TLSConfig | bool = False
-        if url.startswith("tcp://"):
-            if tls_dir is None:
-                raise EngineRefused("an engine on tcp:// needs mutual TLS: set BERTH_TLS_DIR")
-            tls = TLSConfig(
-                client_cert=(str(tls_dir / "cert.pem"), str(tls_dir / "key.pem")),
-                ca_cert=str(tls_dir / "ca.pem"),
-                verify=True,
-            )
+        if url.startswith("tcp://") and tls_dir is None:
+            raise EngineRefused("an engine on tcp:// needs mutual TLS: set BERTH_TLS_DIR")
         self.url = url
         with _answers(url):
+            tls = _mutual_tls(tls_dir) if tls_dir and url.startswith("tcp://") else False
             # The version is pinned: asking for it would be one more call, and every engine since 20.10 has it.
-            self._api = docker.APIClient(base_url=url, tls=tls, timeout=timeout_s, version="1.41", max_pool_size=32)
+            self._api = _BoundedClient(base_url=url, tls=tls, timeout=timeout_s, version="1.41", max_pool_size=32)
         # Private engines: no proxy, and no CA bundle of the environment in place of theirs.
         self._api.trust_env = False
 
@@ -94,11 +100,13 @@ class DockerEngine:
                         raise _pull_error(image, str(line["error"]))
                     detail = line.get("progressDetail") or {}
                     if detail.get("total") and line.get("status") in {"Downloading", "Extracting"}:
-                        done = detail["current"] if line["status"] == "Downloading" else detail["total"]
+                        done = detail.get("current", 0) if line["status"] == "Downloading" else detail["total"]
                         layers[line["id"]] = (done, detail["total"])
                         progress(sum(d for d, _ in layers.values()), sum(t for _, t in layers.values()))
             except NotFound as problem:
                 raise ImageMissing(f"the registry does not have {image}") from problem
+            except APIError as problem:  # the engine answered, and tells what it heard from the registry
+                raise _pull_error(image, str(problem.explanation or problem)) from problem
 
     def make_network(self, spec: ContainerSpec) -> None:
         with _answers(self.url):
@@ -136,7 +144,7 @@ class DockerEngine:
                 if _is_port_conflict(problem):
                     raise PortTaken(str(problem.explanation)) from problem
                 raise
-        return Observed(Presence.RUNNING, name=spec.name, labels=spec.labels)
+            return self.observe(spec.name)
 
     def _config(self, spec: ContainerSpec) -> dict[str, Any]:
         mounts = []
@@ -240,6 +248,12 @@ class DockerEngine:
         return {observed.name for observed in self.list_ours()} | networks | volumes
 
 
+def _mutual_tls(folder: Path) -> TLSConfig:
+    return TLSConfig(
+        client_cert=(str(folder / "cert.pem"), str(folder / "key.pem")), ca_cert=str(folder / "ca.pem"), verify=True
+    )
+
+
 @contextmanager
 def _answers(url: str) -> Iterator[None]:
     """Sort what goes wrong: the engine said no, or it gave no answer that could be relied on."""
@@ -252,7 +266,7 @@ def _answers(url: str) -> Iterator[None]:
         if _says_no_for_good(text):
             raise EngineRefused(text) from problem
         raise NoAnswer(f"{url} answered with an error: {text[:300]}") from problem
-    except (TimeoutError, requests.exceptions.RequestException, DockerException, OSError) as problem:
+    except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, DockerException, OSError) as problem:
         raise NoAnswer(f"{url} does not answer: {str(problem)[:300]}") from problem
 
 
@@ -269,4 +283,4 @@ def _is_port_conflict(problem: APIError) -> bool:
 def _pull_error(image: str, text: str) -> Exception:
     if "manifest unknown" in text or "not found" in text:
         return ImageMissing(f"the registry does not have {image}")
-    return NoAnswer(f"pulling {image} failed: {text[:300]}")
+    return RegistrySilent(f"pulling {image} failed: {text[:300]}")

@@ -2,7 +2,6 @@
 
 import os
 import threading
-from typing import Protocol
 
 from django.conf import settings
 
@@ -16,15 +15,6 @@ from compute.shell import Host, SshOptions
 _lock = threading.Lock()
 _engines: dict[str, ContainerEngine] = {}
 _gateways: dict[tuple[str, str], gateways.Gateway] = {}
-
-
-class Drivers(Protocol):
-    """Where drivers come from; the tests put verified fakes here."""
-
-    def engine(self, node: Node) -> ContainerEngine: ...
-    def gateway(self, gateway: Gateway) -> gateways.Gateway: ...
-    def host(self, node: Node) -> Host | None: ...
-    def storage(self, server: StorageServer) -> Host: ...
 
 
 def ssh_options() -> SshOptions:

@@ -11,7 +11,7 @@ from typing import Protocol
 from compute.shell import NoAnswer
 from compute.spec import ContainerSpec, EngineInfo, Observed
 
-__all__ = ["ContainerEngine", "EngineRefused", "ImageMissing", "NoAnswer", "PortTaken", "Progress"]
+__all__ = ["ContainerEngine", "EngineRefused", "ImageMissing", "NoAnswer", "PortTaken", "Progress", "RegistrySilent"]
 
 Progress = Callable[[int, int], None]
 """Called while an image is pulled with (bytes done, bytes in all as known so far)."""
@@ -23,6 +23,10 @@ class EngineRefused(Exception):
 
 class ImageMissing(EngineRefused):
     """The registry does not have this image."""
+
+
+class RegistrySilent(NoAnswer):
+    """The node answers, but the registry that it should pull from does not: the node is not to blame."""
 
 
 class PortTaken(EngineRefused):

@@ -96,7 +96,7 @@ class Node(models.Model):
 
     name = models.CharField(max_length=63, unique=True, validators=[machine_name])
     address = models.CharField("private address", max_length=253, validators=[not_an_option])
-    engine_url = models.CharField(max_length=253, help_text="tcp://host:2376 (mutual TLS), ssh://… or unix:///…")
+    engine_url = models.CharField(max_length=253, help_text="tcp://host:2376 (mutual TLS) or unix:///…")
     ssh = models.CharField("SSH target", max_length=253, blank=True, help_text="user@host; empty: this machine")
     gateway = models.ForeignKey(Gateway, on_delete=models.PROTECT, related_name="nodes")
     ram_mib = models.PositiveIntegerField("RAM lent (MiB)", validators=[MinValueValidator(1)])

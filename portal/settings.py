@@ -112,7 +112,7 @@ if _redis.scheme not in {"redis", "rediss", "unix"}:
     raise env.BadSetting("REDIS_URL", "must begin with redis://, rediss:// or unix://")
 CACHES = {
     "default": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "BACKEND": "portal.cache.ForgivingRedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "berth-test" if TESTING else "berth",
     }

@@ -11,7 +11,7 @@ from reservations.models import Reservation
 from reservations.transitions import Stale
 
 Clock = Callable[[], datetime]
-CLAIM_LASTS = timedelta(seconds=90)  # longer than any single call to a machine may take
+CLAIM_LASTS = timedelta(seconds=150)  # longer than any single call to a machine may take
 
 
 def claim(reservation_id: int, now: datetime) -> Reservation | None:

@@ -2,10 +2,12 @@
 
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import models, transaction
 
 from compute import capacity, drivers, forwarding, volumes
-from compute.models import Forward, Gateway, Volume
+from compute.engine import EngineRefused
+from compute.models import Forward, Gateway, Node, Volume
+from compute.shell import CommandFailed, NoAnswer
 from reservations import actions
 from reservations.claims import Clock, renew
 from reservations.models import Container, Endpoint, Reservation
@@ -21,9 +23,19 @@ def take_down(reservation: Reservation, clock: Clock) -> None:
     Raises NoAnswer, EngineRefused or CommandFailed when that cannot be seen; what was done so far stays done.
     """
     _unroute(reservation)
+    trouble: list[Exception] = []
     for container in present(reservation):
         renew(reservation, clock())
-        remove_container(container, clock())
+        if container.touched and container.node.health != Node.Health.OK:
+            # Not asked again before its probe tells that it is back: a hanging one would cost a worker each time.
+            trouble.append(NoAnswer(f"{container.node.name} gives no answer at the moment"))
+            continue
+        try:
+            remove_container(container, clock)
+        except (NoAnswer, EngineRefused, CommandFailed) as problem:  # one silent node must not keep the others'
+            trouble.append(problem)
+    if trouble:
+        raise trouble[0]
     _remove_volumes(reservation)
 
 
@@ -35,7 +47,7 @@ def present(reservation: Reservation) -> list[Container]:
 
 def _unroute(reservation: Reservation) -> None:
     forwards = Forward.objects.filter(endpoint__reservation=reservation)
-    forwards.filter(wanted=True).update(wanted=False)
+    forwards.filter(wanted=True).update(wanted=False, applied=True)  # it may be there
     by_gateway: dict[int, list[int]] = {}
     for gateway_id, forward_id in forwards.values_list("gateway_id", "pk"):
         by_gateway.setdefault(gateway_id, []).append(forward_id)
@@ -43,24 +55,29 @@ def _unroute(reservation: Reservation) -> None:
         forwarding.sync(Gateway.objects.get(pk=gateway_id), only_for=ids)
 
 
-def remove_container(container: Container, now: datetime) -> None:
+def remove_container(container: Container, clock: Clock) -> None:
     """Container, network and mount off the node, then its RAM and cores are free. Raises as `take_down`."""
     if container.allocation.taken_at is not None:
         drivers.engine(container.node).remove(container.machine_name)
         host = drivers.host(container.node)
         volume = container.volume
-        if host and volume:
+        if host and volume and not _shared(container).filter(node=container.node).exists():
             if volume.server:
                 volumes.detach(host, volume.spec)
             else:
                 volumes.remove_local(host, volume.spec)
+    now = clock()
     with transaction.atomic():
         capacity.release(container.allocation, now)
         Container.objects.filter(pk=container.pk).update(gone_at=now, presence="absent", observed_at=now)
-        elsewhere = Container.objects.filter(volume=container.volume, gone_at=None).exclude(pk=container.pk)
-        if container.volume and not elsewhere.exists():  # a newer generation may have it on another node
+        if container.volume and not _shared(container).exists():  # a newer generation may have it on another node
             state = Volume.State.DETACHED if container.volume.server else Volume.State.REMOVED
             Volume.objects.filter(pk=container.volume.pk).update(state=state, node=None)
+
+
+def _shared(container: Container) -> "models.QuerySet[Container]":
+    """Other containers that may still have the same volume."""
+    return Container.objects.filter(volume=container.volume, gone_at=None).exclude(pk=container.pk)
 
 
 def _remove_volumes(reservation: Reservation) -> None:
@@ -76,7 +93,7 @@ def hold_on(reservation: Reservation, now: datetime) -> None:
     """It may still be there: keep its place from being planned for somebody else."""
     for container in present(reservation):
         with transaction.atomic():
-            capacity.hold_until(container.allocation, now + HOLD_ON)
+            capacity.hold_until(container.allocation, now + HOLD_ON, at_least=now + HOLD_ON / 2)
 
 
 def finish(reservation: Reservation, now: datetime) -> None:

@@ -11,6 +11,7 @@ unknown, nothing is deleted or released upon it), and Stale (somebody else moved
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -18,7 +19,7 @@ from django.utils import timezone
 
 from compute import capacity, drivers
 from compute.capacity import NoCapacity
-from compute.engine import EngineRefused
+from compute.engine import EngineRefused, RegistrySilent
 from compute.health import mark_unreachable
 from compute.models import Node
 from compute.shell import CommandFailed, NoAnswer
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 PLATFORM = "Berth"
 MOST_STEPS = 8  # in one go, so that a fault in the table can never spin
 MOST_RESTARTS = 3
+SHORT_RUN = timedelta(minutes=10)
 
 
 def reconcile(reservation_id: int, clock: Clock = timezone.now) -> None:
@@ -49,6 +51,10 @@ def reconcile(reservation_id: int, clock: Clock = timezone.now) -> None:
                 break
     except Stale:
         again = True
+    except Exception:  # a fault of ours or of a library: it is logged whole, said, and tried again with pauses
+        logger.exception("reservation %d: looking at it failed", reservation_id)
+        with suppress(Stale):
+            try_again(reservation, "An internal error happened; it is tried again.", clock, renew_deadline=True)
     finally:
         let_go(reservation_id, token)
     if again:  # somebody moved it while we worked, and could not claim it: it is theirs to look at now
@@ -96,25 +102,32 @@ def _booked(reservation: Reservation, clock: Clock) -> bool:
 
 def _starting(reservation: Reservation, clock: Clock) -> bool:
     now = clock()
-    if reservation.deadline and now >= reservation.deadline:
-        return give_up(reservation, f"It could not be started in time. {reservation.reason}".strip(), clock)
+    late = reservation.deadline is not None and now >= reservation.deadline
     container = starting.container_of(reservation)
+    if container.node.health != Node.Health.OK:
+        return _node_silent(reservation, container, f"{container.node.name} is not in service", clock)
+    if late:
+        return give_up(reservation, f"It could not be started in time. {reservation.reason}".strip(), clock)
     try:
         ready = starting.bring_up(reservation, container, clock)
     except starting.NodeSilent as problem:
         return _node_silent(reservation, container, str(problem), clock)
     except starting.MustWait as problem:
-        return try_again(reservation, f"Waiting: {problem}.", clock)
+        return try_again(reservation, f"Waiting: {problem}.", clock, failed=False)
     except starting.PortsTaken:
         return try_again(reservation, "A port of the node was in use; another one is being tried.", clock)
     except NoCapacity as none:
-        return try_again(reservation, str(none), clock)
+        return try_again(reservation, str(none), clock, failed=False)
     except (EngineRefused, CommandFailed) as problem:
         if reservation.attempts >= 3 or isinstance(problem, starting.Hopeless):
             return give_up(reservation, f"It could not be started: {problem}", clock)
         return try_again(reservation, f"A step failed and is tried again: {problem}", clock)
+    except RegistrySilent as problem:
+        logger.warning("reservation %d: %s", reservation.pk, problem)
+        return try_again(reservation, "The image registry gives no answer; waiting for it.", clock, failed=False)
     except NoAnswer as problem:  # gateway or storage server: the node is not to blame
-        return try_again(reservation, f"Waiting for an answer: {problem}", clock)
+        logger.warning("reservation %d: %s", reservation.pk, problem)
+        return try_again(reservation, "Waiting for the gateway or the storage server to answer.", clock, failed=False)
     if not ready:
         return look_later(reservation, clock() + starting.LOOK_AGAIN)
     now = clock()
@@ -133,6 +146,8 @@ def _starting(reservation: Reservation, clock: Clock) -> bool:
 def _running(reservation: Reservation, clock: Clock) -> bool:
     """Compare with the engine; stop on wish; start again what ended by itself."""
     container = starting.container_of(reservation)
+    if container.node.health != Node.Health.OK:
+        return try_again(reservation, f"{container.node.name} gives no answer at the moment.", clock)
     engine = drivers.engine(container.node)
     try:
         if reservation.wish == Reservation.Wish.STOP:
@@ -148,16 +163,18 @@ def _running(reservation: Reservation, clock: Clock) -> bool:
             return look_later(reservation, reservation.end)
         seen = engine.observe(container.machine_name)
     except (NoAnswer, EngineRefused) as problem:
-        return try_again(reservation, f"The node gives no answer at the moment: {problem}", clock)
-    starting.write_observation(container, seen, clock())
+        logger.warning("reservation %d: %s", reservation.pk, problem)
+        return try_again(reservation, f"{container.node.name} gives no answer at the moment.", clock)
     if seen.presence == Presence.RUNNING:
+        starting.write_observation(container, seen, clock())
         if reservation.reason:
             Reservation.objects.filter(pk=reservation.pk, claim_token=reservation.claim_token).update(reason="")
         return look_later(reservation, reservation.end)
     if seen.presence == Presence.UNKNOWN:
         return try_again(reservation, "The node's engine does not know how the container is.", clock)
     why = starting.why_it_ended(seen)
-    if reservation.restarts >= MOST_RESTARTS:
+    restarts = reservation.restarts + 1 if _ran_shortly(reservation, clock()) else 1
+    if restarts > MOST_RESTARTS:
         return give_up(reservation, f"{why} It had been started again {MOST_RESTARTS} times.", clock)
     transition(
         reservation,
@@ -167,7 +184,7 @@ def _running(reservation: Reservation, clock: Clock) -> bool:
         now=clock(),
         token=reservation.claim_token,
         reason=why,
-        restarts=reservation.restarts + 1,
+        restarts=restarts,
     )
     return True
 
@@ -191,7 +208,8 @@ def _ending(reservation: Reservation, clock: Clock) -> bool:
         ending.take_down(reservation, clock)
     except (NoAnswer, EngineRefused, CommandFailed) as problem:
         ending.hold_on(reservation, clock())
-        return try_again(reservation, f"Waiting to be sure that it is gone: {problem}", clock, renew_deadline=True)
+        logger.warning("reservation %d: %s", reservation.pk, problem)
+        return try_again(reservation, "Waiting to be sure that all of it is gone.", clock, renew_deadline=True)
     ending.finish(reservation, clock())
     return False
 
@@ -207,11 +225,24 @@ if set(STEPS) != {state for state in State if not state.final}:
     raise AssertionError("every live state needs a step")
 
 
+def _ran_shortly(reservation: Reservation, now: datetime) -> bool:
+    """Whether it came up only a moment ago: one that keeps ending is given up, one that ends now and then is not."""
+    up = reservation.events.filter(new_state=State.RUNNING).order_by("-at").values_list("at", flat=True).first()
+    return up is None or now - up < SHORT_RUN
+
+
 def _node_silent(reservation: Reservation, container: Container, problem: str, clock: Clock) -> bool:
-    """The node gave no answer in the middle of a start: once may be chance, twice is another node's turn."""
-    if reservation.attempts < 1:
-        return try_again(reservation, f"{container.node.name} gives no answer; trying again.", clock)
+    """The node gave no answer in the middle of a start: once may be chance, twice is another node's turn.
+
+    Unless the customer's data is on that node's own disk: then it is waited for, since elsewhere it would be lost.
+    """
+    name = container.node.name
+    if reservation.attempts < 1 and container.node.health == Node.Health.OK:
+        return try_again(reservation, f"{name} gives no answer; trying again.", clock)
     mark_unreachable(container.node, problem)
+    if reservation.running_since and container.volume and container.volume.server_id is None:
+        reason = f"{name} holds its data and gives no answer; it starts again when {name} is back."
+        return try_again(reservation, reason, clock, renew_deadline=True)
     return _start_elsewhere(reservation, container, f"{container.node.name} gives no answer", clock)
 
 
@@ -234,27 +265,38 @@ def look_later(reservation: Reservation, at: datetime) -> bool:
     return False
 
 
-def try_again(reservation: Reservation, reason: str, clock: Clock, *, renew_deadline: bool = False) -> bool:
-    """Say why it waits, and look again after 1, 2, 4 … 30 s, each a little off so that not all come at once."""
+def try_again(
+    reservation: Reservation, reason: str, clock: Clock, *, failed: bool = True, renew_deadline: bool = False
+) -> bool:
+    """Say why it waits, and look again after 1, 2, 4 … 30 s, each a little off so that not all come at once.
+
+    Not `failed` is waiting for something that is not its own: it counts as no attempt, and the pause stays short.
+    """
     now = clock()
-    pause = timedelta(seconds=min(2**reservation.attempts, 30) * random.uniform(0.8, 1.2))
+    seconds = min(2 ** min(reservation.attempts, 5), 30) if failed else 2
     changes: dict[str, object] = {
         "reason": reason[:400],
-        "attempts": reservation.attempts + 1,
-        "look_at": now + pause,
+        "attempts": reservation.attempts + failed,
+        "look_at": now + timedelta(seconds=seconds * random.uniform(0.8, 1.2)),
     }
     if renew_deadline and reservation.deadline and now >= reservation.deadline:
         changes["deadline"] = now + timedelta(minutes=2)
-        logger.error("reservation %d is late in ending: %s", reservation.pk, reason)
+        logger.error("reservation %d is late (%s): %s", reservation.pk, reservation.state, reason)
     rows = Reservation.objects.filter(pk=reservation.pk, claim_token=reservation.claim_token, state=reservation.state)
     if not rows.update(**changes):
         raise Stale(f"reservation {reservation.pk} was moved")
     return False
 
 
-def give_up(reservation: Reservation, why: str, clock: Clock) -> bool:
+def give_up(reservation: Reservation, why: str, clock: Clock, *, served_until: datetime | None = None) -> bool:
     """End it as failed: everything is taken down first, on the one way that everything is taken down."""
     actions.start_ending(
-        reservation, text=why, by=PLATFORM, now=clock(), token=reservation.claim_token, failure=why[:400]
+        reservation,
+        text=why,
+        by=PLATFORM,
+        now=clock(),
+        token=reservation.claim_token,
+        served_until=served_until,
+        failure=why[:400],
     )
     return True

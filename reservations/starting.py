@@ -4,15 +4,16 @@ import http.client
 import socket
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.db import transaction
 
 from compute import capacity, drivers, forwarding, volumes
 from compute.capacity import NoCapacity, PortRequest
-from compute.engine import ContainerEngine, EngineRefused, ImageMissing, PortTaken
+from compute.engine import ContainerEngine, EngineRefused, ImageMissing, PortTaken, RegistrySilent
 from compute.models import Forward, Node, Volume
 from compute.scheduler import Request
 from compute.shell import NoAnswer
@@ -26,7 +27,7 @@ from compute.spec import (
     PortSpec,
     Presence,
 )
-from reservations import actions
+from reservations import actions, ending
 from reservations.claims import Clock, renew
 from reservations.models import Container, Endpoint, Reservation, StorageProfile
 from reservations.states import State
@@ -35,6 +36,7 @@ from reservations.transitions import note
 LOOK_AGAIN = timedelta(seconds=1)
 WAIT_INLINE_S = 3.0  # most services answer within this; a slower one is looked at again, and holds no worker
 PROBE_EVERY_S = 0.015
+SETTLE_S = 0.05
 PROGRESS_EVERY_S = 1.0
 
 # Calls to a node that do not depend on each other run side by side; none of them uses the database.
@@ -61,6 +63,8 @@ class Hopeless(EngineRefused):
 def _asking_the_node() -> Iterator[None]:
     try:
         yield
+    except RegistrySilent:
+        raise
     except NoAnswer as problem:
         raise NodeSilent(str(problem)) from problem
 
@@ -101,23 +105,35 @@ def bring_up(reservation: Reservation, container: Container, clock: Clock) -> bo
 
 
 def _create(reservation: Reservation, container: Container, engine: ContainerEngine, clock: Clock) -> None:
+    _remove_older(reservation, container, clock)
     _pull(reservation, engine, clock)
     volume = _volume_row(reservation, container)
     host = drivers.host(container.node)
-    spec = _spec(reservation, container, None)
+    spec = _spec(reservation, container)
     network = _side.submit(engine.make_network, spec)
-    attached = _side.submit(volumes.attach, host, volume.spec) if volume and host else None
+    try:
+        if volume and host:
+            spec = replace(spec, volume_path=volumes.attach(host, volume.spec))
+        engine.create(spec)
+    except ImageMissing as problem:
+        raise Hopeless(str(problem)) from problem
+    finally:  # whatever happens, nothing of ours goes on behind our back
+        wait([network])
     network.result()
-    volume_path = attached.result() if attached else None
     renew(reservation, clock())
     try:
-        seen = engine.start(_spec(reservation, container, volume_path))
+        seen = engine.start(spec)
     except PortTaken as problem:
         _use_other_ports(reservation, container, clock)
         raise PortsTaken(str(problem)) from problem
-    except ImageMissing as problem:
-        raise Hopeless(str(problem)) from problem
     write_observation(container, seen, clock())
+
+
+def _remove_older(reservation: Reservation, container: Container, clock: Clock) -> None:
+    """An older generation that was left on this node goes first: it may have the same volume mounted."""
+    for older in ending.present(reservation):
+        if older.node_id == container.node_id and older.generation < container.generation:
+            ending.remove_container(older, clock)
 
 
 def _pull(reservation: Reservation, engine: ContainerEngine, clock: Clock) -> None:
@@ -172,10 +188,12 @@ def _earlier_volume(reservation: Reservation) -> Volume | None:
     return Volume.objects.filter(containers__reservation=reservation, server__isnull=False).first()
 
 
-def _spec(reservation: Reservation, container: Container, volume_path: str | None) -> ContainerSpec:
+def _spec(reservation: Reservation, container: Container) -> ContainerSpec:
     service = reservation.service
     forwards = Forward.objects.filter(endpoint__reservation=reservation).order_by("pk")
     values = reservation.credentials
+    if lost := service.credentials.keys() - values.keys():
+        raise Hopeless(f"its credentials cannot be read any more: {', '.join(sorted(lost))}")
     return ContainerSpec(
         name=container.machine_name,
         image=reservation.image,
@@ -193,7 +211,6 @@ def _spec(reservation: Reservation, container: Container, volume_path: str | Non
         capabilities=tuple(service.capabilities),
         pids=service.pids,
         hostname=f"{service.slug}-{reservation.pk}",
-        volume_path=volume_path,
         mount_path=service.mount_path or None,
     )
 
@@ -234,9 +251,20 @@ def answers(address: str, port: int, kind: str, timeout_s: float = 1.0) -> bool:
             finally:
                 connection.close()
         with socket.create_connection((address, port), timeout=timeout_s) as connection_:
-            return kind != Forward.Kind.SSH or connection_.recv(4) == b"SSH-"
+            if kind == Forward.Kind.SSH:
+                return connection_.recv(4) == b"SSH-"
+            return _stays_open(connection_)
     except (OSError, http.client.HTTPException):
         return False
+
+
+def _stays_open(connection_: socket.socket) -> bool:
+    """Docker's own proxy, where it is on, accepts first and hangs up when nobody listens behind it."""
+    connection_.settimeout(SETTLE_S)
+    try:
+        return connection_.recv(1) != b""
+    except TimeoutError:
+        return True
 
 
 def why_it_ended(seen: Observed) -> str:

@@ -43,7 +43,7 @@ def sweep() -> None:
 
 @shared_task
 def watch_nodes() -> None:
-    for node_id in Node.objects.present().values_list("pk", flat=True):
+    for node_id in Node.objects.present().filter(health=Node.Health.OK).values_list("pk", flat=True):
         watch_node.apply_async((node_id,), expires=10)
 
 

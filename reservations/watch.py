@@ -4,7 +4,7 @@ import logging
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 
 from compute import drivers
 from compute.engine import EngineRefused, NoAnswer
@@ -49,9 +49,21 @@ def watch(node: Node, now: datetime) -> None:
         logger.info("node %s: not compared: %s", node.name, problem)
         return
     by_name = {observed.name: observed for observed in found}
+    _note_running(node, by_name, now)
     _hint_drifted(node, by_name, now)
     _remove_left_behind(node, now)
     _remove_orphans(node, orphans(node, traces), now)
+
+
+def _note_running(node: Node, by_name: dict[str, Observed], now: datetime) -> None:
+    """What was seen to run has served until now: if it is found ended later, it is paid for until its last sight."""
+    seen = [
+        container.pk
+        for container in Container.objects.filter(node=node, gone_at=None)
+        if container.machine_name in by_name and by_name[container.machine_name].presence == Presence.RUNNING
+    ]
+    older = Q(observed_at=None) | Q(observed_at__lt=now)  # a look of the reconcile loop may be newer than this list
+    Container.objects.filter(older, pk__in=seen).update(presence=Presence.RUNNING, observed_at=now)
 
 
 def _hint_drifted(node: Node, by_name: dict[str, Observed], now: datetime) -> None:
@@ -71,7 +83,7 @@ def _remove_left_behind(node: Node, now: datetime) -> None:
     rows = Container.objects.select_related("node", "allocation", "volume__server", "reservation")
     for container in rows.filter(node=node, gone_at=None, reservation__generation__gt=F("generation")):
         try:
-            ending.remove_container(container, now)
+            ending.remove_container(container, lambda: now)
             logger.info("removed %s, left behind on %s", container, node.name)
         except (NoAnswer, EngineRefused, CommandFailed) as problem:
             logger.warning("%s on %s could not be removed yet: %s", container, node.name, problem)

@@ -60,7 +60,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('name', models.CharField(max_length=63, unique=True, validators=[django.core.validators.RegexValidator('\\A[a-z0-9][a-z0-9.-]{0,62}\\Z', 'A name has lower-case letters, digits, dots and dashes, at most 63.')])),
                 ('address', models.CharField(max_length=253, validators=[django.core.validators.RegexValidator('\\A[^-\\s][^\\s]*\\Z', 'A value must not begin with a dash or contain a space.')], verbose_name='private address')),
-                ('engine_url', models.CharField(help_text='tcp://host:2376 (mutual TLS), ssh://… or unix:///…', max_length=253)),
+                ('engine_url', models.CharField(help_text='tcp://host:2376 (mutual TLS) or unix:///…', max_length=253)),
                 ('ssh', models.CharField(blank=True, help_text='user@host; empty: this machine', max_length=253, verbose_name='SSH target')),
                 ('ram_mib', models.PositiveIntegerField(validators=[django.core.validators.MinValueValidator(1)], verbose_name='RAM lent (MiB)')),
                 ('cores', models.DecimalField(decimal_places=2, max_digits=6, validators=[django.core.validators.MinValueValidator(0.01)], verbose_name='cores lent')),

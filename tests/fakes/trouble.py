@@ -9,8 +9,8 @@ from compute.shell import NoAnswer
 Hook = Callable[[str], None]
 
 
-class Crash(Exception):
-    """The process that made the call died at this point; nothing in Berth knows this error."""
+class Crash(BaseException):
+    """The process that made the call died at this point: nothing in Berth may catch it."""
 
 
 @dataclass

@@ -18,7 +18,7 @@ SETTLE_S = 3
 class Command(BaseCommand):
     help = (
         "Check what must always hold against the machines themselves, and say what is wrong and how to mend it."
-        " Changes nothing. Exits 1 if something was found or could not be checked."
+        " Changes nothing unless told to. Exits 1 if something was found or could not be checked."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -36,7 +36,8 @@ class Command(BaseCommand):
             # What is just being started or ended looks wrong for a moment: only what stays so is reported.
             time.sleep(SETTLE_S)
             again = doctor.examine(timezone.now())
-            found = [finding for finding in again if finding in found]
+            before = {(finding.promise, finding.where, finding.promise and finding.sentence) for finding in found}
+            found = [f for f in again if (f.promise, f.where, f.promise and f.sentence) in before]
         if as_json:
             self.stdout.write(json.dumps([asdict(finding) for finding in found], indent=2))
         elif not found:

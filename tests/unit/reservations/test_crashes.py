@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from compute import health
 from compute.models import Allocation, Forward, Node
 from reservations import actions
 from reservations.claims import CLAIM_LASTS
@@ -200,6 +201,7 @@ def test_what_may_be_left_on_the_silent_node_stays_held_until_it_was_seen_to_be_
 
     waiting = machines.reconcile(reservation)
     machines.engine(one).trouble.silent = False
+    health.probe(one, machines.clock.now)
 
     assert held == 1
     assert waiting.state == "ending"

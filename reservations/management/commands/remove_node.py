@@ -1,0 +1,36 @@
+"""manage.py remove_node NODE"""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from compute import actions
+from compute.models import Node
+from reservations.lost import declare_lost
+
+
+class Command(BaseCommand):
+    help = (
+        "Take a node that nothing is booked on any more out of the fleet (drain it first). With --lost: one that will"
+        " never come back; what was on it is ended as failed, its local data is gone, remote volumes are free again."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("node")
+        parser.add_argument("--lost", action="store_true", help="its containers are taken to be gone for good")
+
+    def handle(self, *, node: str, lost: bool, **options: Any) -> None:
+        row = Node.objects.present().filter(name=node).first()
+        if row is None:
+            raise CommandError(f"There is no node {node!r}.")
+        if lost and row.health == Node.Health.OK:
+            raise CommandError(f"The node {node} answers, so it is not lost: drain it, or end what is on it.")
+        if lost:
+            ended = declare_lost(node=row, by="manage.py remove_node --lost", now=timezone.now())
+            self.stdout.write(f"{ended} reservations of {node} were ended.")
+        try:
+            actions.remove_node(node=row, by="manage.py remove_node")
+        except actions.InUse as problem:
+            raise CommandError(str(problem)) from problem
+        self.stdout.write(f"The node {node} was removed.")
