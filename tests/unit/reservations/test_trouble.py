@@ -87,7 +87,7 @@ def test_a_gateway_without_answer_is_waited_for_and_the_node_is_not_blamed(
     gateway.trouble.silent = False
     machines.clock.forward(seconds=5)
 
-    assert (waiting.state, waiting.reason) == ("starting", "Waiting for an answer: gate does not answer")
+    assert (waiting.state, waiting.reason) == ("starting", "Waiting for the gateway or the storage server to answer.")
     assert Node.objects.get(pk=node.pk).health == "ok"
     assert machines.reconcile(reservation).state == "running"
 
@@ -102,7 +102,7 @@ def test_while_the_gateway_is_silent_nothing_is_taken_down(
     waiting = machines.reconcile(reservation)
 
     assert waiting.state == "ending"
-    assert waiting.reason.startswith("Waiting to be sure that it is gone")
+    assert waiting.reason.startswith("Waiting to be sure that all of it is gone")
     assert list(engine.containers)
     assert Allocation.objects.held().count() == 1
     gateway.trouble.refusal = None
@@ -175,7 +175,7 @@ def test_a_running_one_is_left_alone_while_its_node_is_silent(
     machines.clock.forward(seconds=5)
 
     assert (waiting.state, waiting.restarts) == ("running", 0)
-    assert waiting.reason.startswith("The node gives no answer at the moment")
+    assert waiting.reason.endswith(" gives no answer at the moment.")
     assert machines.reconcile(reservation).reason == ""
 
 
