@@ -55,6 +55,12 @@ def sent_hints(queue: Queue) -> list[int]:
 
 
 @pytest.fixture(autouse=True)
+def _a_checkout_in_which_nothing_was_collected_yet(settings: Any) -> None:
+    """WhiteNoise warns of a folder that is missing, and script/test unit does not make it."""
+    settings.STATIC_ROOT = settings.BASE_DIR / "static"
+
+
+@pytest.fixture(autouse=True)
 def _empty_cache() -> Iterator[None]:
     cache.clear()
     yield
