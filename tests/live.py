@@ -46,7 +46,7 @@ class RunningStack:
     def run_manage(self, *arguments: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a command of manage.py as an operator does: as root, in the checkout."""
         env = {key: value for key, value in os.environ.items() if not key.startswith("BERTH_")}
-        env |= self.env | {"BERTH_ENV_FILE": str(self.stack.layout.env_file)}
+        env |= dict(self.env) | {"BERTH_ENV_FILE": str(self.stack.layout.env_file)}
         argv = [sys.executable, "manage.py", *arguments]
         done = subprocess.run(argv, cwd=REPO, env=env, timeout=timeout, check=False, text=True, capture_output=True)
         if check and done.returncode != 0:
