@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
-from django.conf import settings
 from django.db.models import Prefetch
 from django.utils import timezone
 
@@ -44,7 +43,7 @@ def month(user: User, first: date, now: datetime) -> list[Row]:
 
 def row(reservation: Reservation, now: datetime) -> Row:
     served = [_length(period, reservation, now) for period in reservation.usage_periods.all()]
-    bill = pricing.bill(served, reservation.cores, settings.BERTH_PRICE_PER_CORE_HOUR)
+    bill = pricing.bill(served, reservation.cores, reservation.rate)
     return Row(reservation, sum(served, timedelta(0)), bill.started_hours, reservation.cores, bill.amount)
 
 

@@ -12,7 +12,6 @@ from pydantic import AfterValidator, AwareDatetime, ConfigDict
 
 from accounts.models import User
 from accounts.workspaces import current_workspace
-from compute.models import Volume
 from reservations import actions
 from reservations.actions import Booking, InvalidBooking
 from reservations.models import IdempotencyKey, Reservation, Service, Size, StorageProfile, WorkspaceVolume
@@ -130,9 +129,12 @@ def create(
     user = _user(request)
     workspace = current_workspace(user)
     once = (idempotency_key, payload.model_dump_json()) if idempotency_key else None
-    reservation, _ = actions.book(
-        booking=_booking(payload, workspace.pk), workspace=workspace, by=user, now=timezone.now(), once=once
-    )
+    # A repeated key first: what it booked may not be offered any more.
+    reservation = actions.earlier(user, once) if once else None
+    if reservation is None:
+        reservation, _ = actions.book(
+            booking=_booking(payload, workspace.pk), workspace=workspace, by=user, now=timezone.now(), once=once
+        )
     if not once:
         return Status(201, _answer(reservation.pk))
     key = IdempotencyKey.objects.get(user=user, key=once[0])
@@ -165,8 +167,7 @@ def _booking(payload: BookingIn, workspace_id: int) -> Booking:
         problems["storage"] = f"There is no storage profile {payload.storage!r}."
     volume = None
     if payload.volume:
-        volumes = WorkspaceVolume.objects.exclude(volume__state=Volume.State.REMOVED)
-        volume = volumes.filter(workspace_id=workspace_id, name=payload.volume).first()
+        volume = WorkspaceVolume.objects.present().filter(workspace_id=workspace_id, name=payload.volume).first()
         if volume is None:
             problems["volume"] = "There is no such volume in this workspace."
     if problems or service is None or storage is None:

@@ -192,8 +192,11 @@ def _spec(reservation: Reservation, container: Container) -> ContainerSpec:
     service = reservation.service
     forwards = Forward.objects.filter(endpoint__reservation=reservation).order_by("pk")
     values = reservation.credentials
-    if lost := service.credentials.keys() - values.keys():
-        raise Hopeless(f"its credentials cannot be read any more: {', '.join(sorted(lost))}")
+    try:
+        environment = {key: template.format(**values) for key, template in service.environment.items()}
+        command = tuple(word.format(**values) for word in service.command)
+    except KeyError as missing:
+        raise Hopeless(f"its credentials cannot be read any more: there is no {missing.args[0]}") from missing
     return ContainerSpec(
         name=container.machine_name,
         image=reservation.image,
@@ -206,8 +209,8 @@ def _spec(reservation: Reservation, container: Container) -> ContainerSpec:
         ram_mib=reservation.ram_mib,
         cores=reservation.cores,
         ports=tuple(PortSpec(f.container_port, container.node.address, f.node_port) for f in forwards),
-        environment={key: template.format(**values) for key, template in service.environment.items()},
-        command=tuple(word.format(**values) for word in service.command),
+        environment=environment,
+        command=command,
         capabilities=tuple(service.capabilities),
         pids=service.pids,
         hostname=f"{service.slug}-{reservation.pk}",

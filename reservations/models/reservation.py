@@ -79,6 +79,7 @@ class Reservation(models.Model):
     generation = models.PositiveIntegerField(default=1, editable=False)
     credentials = SealedJSONField(default=dict, editable=False)
     price = models.DecimalField(max_digits=12, decimal_places=2, help_text="quoted when it was booked")
+    rate = models.DecimalField(max_digits=10, decimal_places=4, help_text="a core-hour's price when it was booked")
     created_at = models.DateTimeField()
     running_since = models.DateTimeField(null=True, blank=True, editable=False)
     ended_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -88,6 +89,7 @@ class Reservation(models.Model):
     look_at = models.DateTimeField(null=True, blank=True, editable=False)
     claim_token = models.UUIDField(null=True, blank=True, editable=False)
     claim_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    claim_owner = models.CharField(max_length=120, blank=True, editable=False, help_text="the worker")
     attempts = models.PositiveIntegerField(default=0, editable=False)
     restarts = models.PositiveIntegerField(default=0, editable=False)
     progress = models.PositiveSmallIntegerField(null=True, blank=True, editable=False, help_text="% of the image")
@@ -194,7 +196,14 @@ class Reservation(models.Model):
             return []
         values = {"host": endpoints[0].host, "port": str(endpoints[0].port), **self.credentials}
         values |= {f"port_{endpoint.name}": str(endpoint.port) for endpoint in endpoints}
-        return [template.format(**values) for template in self.service.connect]
+        return [template.format_map(_Known(values)) for template in self.service.connect]
+
+
+class _Known(dict[str, str]):
+    """Values for a template; what is not known (credentials that cannot be read any more) is a question mark."""
+
+    def __missing__(self, name: str) -> str:
+        return "?"
 
 
 class Endpoint(models.Model):
