@@ -174,8 +174,10 @@ def _running(reservation: Reservation, clock: Clock) -> bool:
         return try_again(reservation, "The node's engine does not know how the container is.", clock)
     why = starting.why_it_ended(seen)
     restarts = reservation.restarts + 1 if _ran_shortly(reservation, clock()) else 1
+    served_until = container.observed_at  # as running: anything else is only written once the usage is closed
     if restarts > MOST_RESTARTS:
-        return give_up(reservation, f"{why} It had been started again {MOST_RESTARTS} times.", clock)
+        why = f"{why} It had been started again {MOST_RESTARTS} times."
+        return give_up(reservation, why, clock, served_until=served_until)
     transition(
         reservation,
         State.STARTING,
@@ -183,9 +185,11 @@ def _running(reservation: Reservation, clock: Clock) -> bool:
         by=PLATFORM,
         now=clock(),
         token=reservation.claim_token,
+        served_until=served_until,
         reason=why,
         restarts=restarts,
     )
+    starting.write_observation(container, seen, clock())
     return True
 
 

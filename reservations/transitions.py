@@ -24,12 +24,14 @@ def transition(
     by: object,
     now: datetime,
     token: UUID | None = None,
+    served_until: datetime | None = None,
     **changes: Any,
 ) -> None:
     """Move to `new`, write its event, open or close the usage period. `text` is shown to the customer.
 
-    With `token` it only happens while that claim holds. Raises Stale when the row is no longer as it was read,
-    and NotAllowed when the table does not have this step; nothing is written then.
+    With `token` it only happens while that claim holds. `served_until` is when the container was last known to
+    serve: the usage period ends then if that is earlier than `now`. Raises Stale when the row is no longer as it
+    was read, and NotAllowed when the table does not have this step; nothing is written then.
     """
     old = State(reservation.state)
     states.check(old, new)
@@ -55,7 +57,7 @@ def transition(
             reservation=reservation, at=now, old_state=old, new_state=new, text=text[:400], by=str(by)[:80]
         )
         if old == State.RUNNING:
-            close_usage(reservation, now)
+            close_usage(reservation, min(now, served_until or now))
         if new == State.RUNNING:
             UsagePeriod.objects.create(
                 reservation=reservation,
@@ -67,11 +69,11 @@ def transition(
         setattr(reservation, name, value)
 
 
-def close_usage(reservation: Reservation, now: datetime) -> None:
+def close_usage(reservation: Reservation, until: datetime) -> None:
     """End the open usage period, never after the booked end: what runs on because we are late is free."""
     for period in UsagePeriod.objects.filter(reservation=reservation, during__endswith=None):
         start = period.during.lower
-        upper = min(now, reservation.end)
+        upper = min(until, reservation.end)
         if upper > start:
             period.during = DateTimeTZRange(start, upper, "[)")
             period.save(update_fields=["during"])
