@@ -2,12 +2,14 @@
 
 import logging
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
 from django.db import connection
+from django.db.models import F, Q
 from django.utils import timezone
 
 from compute import drivers
@@ -16,6 +18,8 @@ from compute.models import Forward, Gateway
 from compute.shell import CommandFailed, NoAnswer
 
 logger = logging.getLogger(__name__)
+WAIT_S = 20.0  # for another's apply: a gateway that hangs must not hold every worker
+TRY_EVERY_S = 0.01
 LOCK_SPACE = 0x6777  # "gw": first key of the advisory lock, the second is the gateway's id
 _in_process: dict[int, threading.Lock] = defaultdict(threading.Lock)
 
@@ -26,7 +30,7 @@ def sync(gateway: Gateway, *, only_for: list[int] | None = None) -> None:
     With `only_for` (ids of forwards) it is a request on behalf of these: if another apply has already brought
     them to what they should be, nothing is done. So forty bookings at once cost a few applies, not forty.
     """
-    with _in_process[gateway.pk]:  # threads of this process wait here and not with a database lock each
+    with _in_line(gateway):
         if only_for is not None and _all_as_wanted(only_for):
             return
         with _locked(gateway):
@@ -48,22 +52,47 @@ def _apply(gateway: Gateway) -> None:
     driver.apply(render((row.spec for row in rows), gateway.private_subnet))
     if dead:
         driver.cut([row.spec for row in dead])
-    Forward.objects.filter(pk__in=[row.pk for row in rows]).update(applied=True)
+    _mark_applied([row for row in rows if not row.applied])
     Forward.objects.filter(pk__in=[row.pk for row in dead], wanted=False).update(applied=False)
     Gateway.objects.filter(pk=gateway.pk).update(applied_at=timezone.now(), problem="")
 
 
+def _mark_applied(rows: list[Forward]) -> None:
+    """Of these, those that still are as they were rendered: one that was moved meanwhile is not applied yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE compute_forward forward SET applied = true
+            FROM unnest(%s::bigint[], %s::bigint[], %s::int[], %s::int[]) AS seen(id, node_id, public_port, node_port)
+            WHERE (forward.id, forward.node_id, forward.public_port, forward.node_port)
+                = (seen.id, seen.node_id, seen.public_port, seen.node_port)
+            """,
+            [
+                [row.pk for row in rows],
+                [row.node_id for row in rows],
+                [row.public_port for row in rows],
+                [row.node_port for row in rows],
+            ],
+        )
+
+
 def wanted_rules(gateway: Gateway) -> Rules:
-    return _rules(gateway, wanted=True)
+    return _rules(gateway, Q(wanted=True))
 
 
-def applied_rules(gateway: Gateway) -> Rules:
-    return _rules(gateway, applied=True)
-
-
-def _rules(gateway: Gateway, **which: bool) -> Rules:
-    rows = Forward.objects.filter(gateway=gateway, **which).select_related("gateway", "node")
+def _rules(gateway: Gateway, which: Q) -> Rules:
+    rows = Forward.objects.filter(which, gateway=gateway).select_related("gateway", "node")
     return render((row.spec for row in rows), gateway.private_subnet)
+
+
+def _drift(gateway: Gateway, found: Rules) -> int:
+    """How many rules somebody else took away or put there.
+
+    What is wanted but not applied, or the other way round, is on its way and may be there or not.
+    """
+    there, sure = {*found.nat, *found.filter}, _rules(gateway, Q(wanted=True, applied=True))
+    possible = _rules(gateway, Q(wanted=True) | Q(applied=True))
+    return len({*sure.nat, *sure.filter} - there) + len(there - {*possible.nat, *possible.filter})
 
 
 def check(gateway: Gateway, now: datetime) -> int:
@@ -74,17 +103,17 @@ def check(gateway: Gateway, now: datetime) -> int:
     try:
         with _locked(gateway):
             found = driver.found()
-            # Drift is what differs from what was applied; what is wanted since then is merely on its way.
-            drift = applied_rules(gateway).difference(found) if gateway.applied_at else 0
+            drift = _drift(gateway, found) if gateway.applied_at else 0
             if drift:
                 logger.warning("gateway %s: %d rules differ from what was applied; mending", gateway.name, drift)
-            if drift or wanted_rules(gateway).difference(found):
+            on_its_way = Forward.objects.filter(gateway=gateway).exclude(wanted=F("applied")).exists()
+            if drift or on_its_way or wanted_rules(gateway).difference(found):
                 _apply(gateway)
             wanted = [
                 row.spec
                 for row in Forward.objects.filter(gateway=gateway, wanted=True).select_related("gateway", "node")
             ]
-            cut = driver.cut_all_but(wanted, gateway.port_first, gateway.port_last)
+            cut = driver.cut_all_but(wanted, gateway.public_address, gateway.port_first, gateway.port_last)
             if cut:
                 logger.warning("gateway %s: ended %d connections of dead forwards", gateway.name, cut)
     except (CommandFailed, NoAnswer) as problem:
@@ -97,16 +126,37 @@ def check(gateway: Gateway, now: datetime) -> int:
 
 
 @contextmanager
+def _in_line(gateway: Gateway) -> Iterator[None]:
+    """Threads of this process wait here and not with a database lock each. Raises NoAnswer after WAIT_S."""
+    lock = _in_process[gateway.pk]
+    if not lock.acquire(timeout=WAIT_S):
+        raise NoAnswer(f"the gateway {gateway.name} is busy")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
 def _locked(gateway: Gateway) -> Iterator[None]:
     """One apply at a time over all processes: an older content must not overwrite a newer one.
 
     A session lock and not a transaction's, since a network call is made under it; the database frees it when
-    this process dies.
+    this process dies. Raises NoAnswer after WAIT_S.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_lock(%s, %s)", [LOCK_SPACE, gateway.pk])
+    until = time.monotonic() + WAIT_S
+    while not _try_lock(gateway):
+        if time.monotonic() >= until:
+            raise NoAnswer(f"the gateway {gateway.name} is busy")
+        time.sleep(TRY_EVERY_S)
     try:
         yield
     finally:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [LOCK_SPACE, gateway.pk])
+
+
+def _try_lock(gateway: Gateway) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [LOCK_SPACE, gateway.pk])
+        return bool(cursor.fetchone()[0])

@@ -38,10 +38,11 @@ class Gateway(Protocol):
     def cut(self, forwards: Iterable[ForwardSpec]) -> None:
         """End the connections that still run through these forwards; none there is success."""
 
-    def cut_all_but(self, forwards: Iterable[ForwardSpec], first: int, last: int) -> int:
-        """End every forwarded connection on the public ports [first, last] that none of `forwards` explains.
+    def cut_all_but(self, forwards: Iterable[ForwardSpec], public_address: str, first: int, last: int) -> int:
+        """End every forwarded TCP connection to `public_address`:[first, last] that none of `forwards` explains.
 
-        Returns how many were ended.
+        Others are not ours: those to the machine's other addresses, and those of other protocols. Returns how many
+        were ended.
         """
 
 

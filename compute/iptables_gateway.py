@@ -51,8 +51,8 @@ class IptablesGateway:
         if lines:  # conntrack exits 1 when it found nothing to end, which is success here
             self.host.run(["sh", "-s"], stdin="".join(f"{line} >/dev/null 2>&1 || [ $? -eq 1 ]\n" for line in lines))
 
-    def cut_all_but(self, forwards: Iterable[ForwardSpec], first: int, last: int) -> int:
-        wanted = {(f.protocol, f.public_address, f.public_port): f"{f.node_address}:{f.node_port}" for f in forwards}
+    def cut_all_but(self, forwards: Iterable[ForwardSpec], public_address: str, first: int, last: int) -> int:
+        wanted = {(f.public_address, f.public_port): f"{f.node_address}:{f.node_port}" for f in forwards}
         listing = self.host.run(["sh", "-c", "conntrack -L --dst-nat -o extended 2>/dev/null || [ $? -eq 1 ]"])
         stale = set()
         for line in listing.splitlines():
@@ -63,9 +63,9 @@ class IptablesGateway:
             if len(fields) < 3 or not {"dst", "dport"} <= original.keys() or not {"src", "sport"} <= answer.keys():
                 continue
             port, target = int(original["dport"]), f"{answer['src']}:{answer['sport']}"
-            key = (fields[2], original["dst"], port)
-            if first <= port <= last and wanted.get(key) != target:
-                stale.add(ForwardSpec(original["dst"], port, answer["src"], int(answer["sport"]), fields[2]))
+            ours = fields[2] == "tcp" and original["dst"] == public_address and first <= port <= last
+            if ours and wanted.get((public_address, port)) != target:
+                stale.add(ForwardSpec(public_address, port, answer["src"], int(answer["sport"])))
         self.cut(stale)
         return len(stale)
 
@@ -82,7 +82,7 @@ class DirectGateway:
     def cut(self, forwards: Iterable[ForwardSpec]) -> None:
         """Nothing: removing the container ends its connections."""
 
-    def cut_all_but(self, forwards: Iterable[ForwardSpec], first: int, last: int) -> int:
+    def cut_all_but(self, forwards: Iterable[ForwardSpec], public_address: str, first: int, last: int) -> int:
         return 0
 
 

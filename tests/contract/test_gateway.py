@@ -90,8 +90,8 @@ def test_connections_that_no_forward_explains_are_ended_and_counted(gateway_benc
     gateway_bench.gateway.apply(rules(gateway_bench, 2))
 
     with gateway_bench.connected(dead), gateway_bench.connected(alive):
-        ended = gateway_bench.gateway.cut_all_but([alive], 30_000, 30_010)
-        again = gateway_bench.gateway.cut_all_but([alive], 30_000, 30_010)
+        ended = gateway_bench.gateway.cut_all_but([alive], alive.public_address, 30_000, 30_010)
+        again = gateway_bench.gateway.cut_all_but([alive], alive.public_address, 30_000, 30_010)
         left = gateway_bench.tracked()
 
     assert (ended, again) == (1, 0)
@@ -103,7 +103,7 @@ def test_connections_on_ports_that_are_not_lent_are_left_alone(gateway_bench: Ga
     gateway_bench.gateway.apply(rules(gateway_bench, 1))
 
     with gateway_bench.connected(forward):
-        ended = gateway_bench.gateway.cut_all_but([], 20_000, 29_999)
+        ended = gateway_bench.gateway.cut_all_but([], forward.public_address, 20_000, 29_999)
         left = gateway_bench.tracked()
 
     assert ended == 0
@@ -117,7 +117,7 @@ def test_a_gateway_that_gives_no_answer_says_so(gateway_bench: GatewayBench) -> 
         lambda: silent.apply(rules(gateway_bench, 1)),
         silent.found,
         lambda: silent.cut(gateway_bench.forwards),
-        lambda: silent.cut_all_but([], 30_000, 30_010),
+        lambda: silent.cut_all_but([], "198.18.0.1", 30_000, 30_010),
     ):
         with pytest.raises(NoAnswer):
             ask()

@@ -50,9 +50,13 @@ class FakeGateway:
                 c for c in self.connections if (c.public_address, c.public_port, c.protocol) not in dead
             }
 
-    def cut_all_but(self, forwards: Iterable[ForwardSpec], first: int, last: int) -> int:
+    def cut_all_but(self, forwards: Iterable[ForwardSpec], public_address: str, first: int, last: int) -> int:
         with self.trouble.during("cut_all_but"):
-            wanted = set(forwards)
-            stale = {c for c in self.connections if first <= c.public_port <= last and c not in wanted}
+            ours = {
+                c
+                for c in self.connections
+                if c.protocol == "tcp" and c.public_address == public_address and first <= c.public_port <= last
+            }
+            stale = ours - set(forwards)
             self.connections -= stale
             return len(stale)

@@ -137,7 +137,7 @@ def test_connections_that_no_forward_explains_are_ended() -> None:
     ]
     host = FakeHost({"conntrack -L": "\n".join(lines)})
 
-    ended = gateway(host).cut_all_but([WEB, REDIS], 20_000, 29_999)
+    ended = gateway(host).cut_all_but([WEB, REDIS], "198.18.0.1", 20_000, 29_999)
 
     assert ended == 2
     assert [line.split("--orig-port-dst ")[1].split()[0] for line in sorted(cut_lines(host))] == ["20001", "20002"]
@@ -146,20 +146,14 @@ def test_connections_that_no_forward_explains_are_ended() -> None:
 def test_a_connection_that_was_not_answered_yet_is_read_alike() -> None:
     line = tracked(20_000, "10.99.0.11", 20_000, "SYN_SENT").replace(" src=10.99", " [UNREPLIED] src=10.99")
 
-    assert gateway(FakeHost({"conntrack -L": line})).cut_all_but([WEB], 20_000, 29_999) == 0
-    assert gateway(FakeHost({"conntrack -L": line})).cut_all_but([], 20_000, 29_999) == 1
-
-
-def test_the_same_port_of_another_public_address_is_another_forward() -> None:
-    host = FakeHost({"conntrack -L": tracked(20_000, "10.99.0.11", 20_000, public="198.18.0.2")})
-
-    assert gateway(host).cut_all_but([WEB], 20_000, 29_999) == 1
+    assert gateway(FakeHost({"conntrack -L": line})).cut_all_but([WEB], "198.18.0.1", 20_000, 29_999) == 0
+    assert gateway(FakeHost({"conntrack -L": line})).cut_all_but([], "198.18.0.1", 20_000, 29_999) == 1
 
 
 def test_many_connections_of_one_dead_forward_are_cut_by_one_command() -> None:
     host = FakeHost({"conntrack -L": "\n".join([tracked(20_005, "10.99.0.11", 20_005)] * 50)})
 
-    gateway(host).cut_all_but([], 20_000, 29_999)
+    gateway(host).cut_all_but([], "198.18.0.1", 20_000, 29_999)
 
     assert len(cut_lines(host)) == 1
 
@@ -178,4 +172,4 @@ def test_a_direct_gateway_has_nothing_to_apply() -> None:
     direct.cut([WEB])
 
     assert direct.found() == Rules((), ())
-    assert direct.cut_all_but([], 1, 65_535) == 0
+    assert direct.cut_all_but([], "198.18.0.1", 1, 65_535) == 0
