@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.validators import time_zones
 
 COOKIE = "berth_zone"  # written by static/berth/berth.js from what the browser says
 
@@ -21,7 +22,7 @@ class TimeZoneMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         chosen = request.user.time_zone if isinstance(request.user, User) else ""
         name = chosen or unquote(request.COOKIES.get(COOKIE, ""))[:64]
-        if name and name in zoneinfo.available_timezones():
+        if name and name in time_zones():
             timezone.activate(zoneinfo.ZoneInfo(name))
         else:
             timezone.deactivate()

@@ -3,6 +3,7 @@
 import unicodedata
 import zoneinfo
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -25,6 +26,12 @@ def no_control_characters(value: str) -> None:
         raise ValidationError("Characters that change the direction of writing are not allowed here.")
 
 
+@cache
+def time_zones() -> frozenset[str]:
+    """Every zone that this machine knows; read from the disk once."""
+    return frozenset(zoneinfo.available_timezones())
+
+
 def validate_time_zone(value: str) -> None:
-    if value and value not in zoneinfo.available_timezones():
+    if value and value not in time_zones():
         raise ValidationError(f"“{value}” is not a known time zone (try Europe/Berlin).", code="time_zone")

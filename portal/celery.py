@@ -4,18 +4,33 @@ A task is a hint ("look at reservation 7 now"), never the only memory of somethi
 queue, and the sweep finds every row that is due. So a lost, late or doubled task changes nothing.
 """
 
+import logging
 import os
+from typing import Any
 
 from celery import Celery
+from celery.signals import worker_ready
 
 from portal.env import load_env_file
 
+logger = logging.getLogger(__name__)
 load_env_file()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
 app = Celery("berth")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@worker_ready.connect
+def free_old_claims(sender: Any, **kwargs: Any) -> None:
+    """A worker that starts frees what its dead predecessor of the same name had claimed."""
+    from reservations.claims import work_as  # the apps are loaded by now
+
+    freed = work_as(sender.hostname)
+    if freed:
+        logger.warning("worker %s: freed %d claims of a worker that died", sender.hostname, freed)
+
 
 app.conf.beat_schedule = {
     "sweep": {"task": "reservations.tasks.sweep", "schedule": 1.0, "options": {"expires": 2}},

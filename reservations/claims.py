@@ -14,6 +14,24 @@ Clock = Callable[[], datetime]
 CLAIM_LASTS = timedelta(seconds=150)  # longer than any single call to a machine may take
 
 
+_owner = ""
+
+
+def work_as(name: str) -> int:
+    """From now on this process claims as the worker `name`; returns how many claims it freed.
+
+    A worker's name is used by one process at a time. What an earlier one of the name had claimed when it died is
+    free at once, so that nobody waits for those claims to expire.
+    """
+    global _owner
+    _owner = name[:120]
+    return (
+        Reservation.objects.exclude(claim_expires_at=None)
+        .filter(claim_owner=_owner)
+        .update(claim_token=None, claim_expires_at=None)
+    )
+
+
 def claim(reservation_id: int, now: datetime) -> Reservation | None:
     """The reservation, ours until the claim expires; None when it is final or another worker has it."""
     token = uuid.uuid4()
@@ -21,7 +39,7 @@ def claim(reservation_id: int, now: datetime) -> Reservation | None:
     won = (
         Reservation.objects.live()
         .filter(free, pk=reservation_id)
-        .update(claim_token=token, claim_expires_at=now + CLAIM_LASTS)
+        .update(claim_token=token, claim_expires_at=now + CLAIM_LASTS, claim_owner=_owner)
     )
     return Reservation.objects.select_related("service", "workspace").get(pk=reservation_id) if won else None
 
