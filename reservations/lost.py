@@ -25,7 +25,9 @@ def declare_lost(*, node: Node, by: object, now: datetime) -> int:
             current = container.generation == reservation.generation
             if current and reservation.is_live and reservation.state != State.ENDING:
                 text = f"Its node {node.name} was lost."
-                actions.start_ending(reservation, text=text, by=by, now=now, failure=text)
+                actions.start_ending(
+                    reservation, text=text, by=by, now=now, served_until=container.observed_at, failure=text
+                )
                 ended += 1
             capacity.release(container.allocation, now)
             Container.objects.filter(pk=container.pk).update(gone_at=now, presence="absent")

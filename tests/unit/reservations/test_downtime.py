@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from compute.models import Node
-from reservations import watch
+from reservations import lost, watch
 from reservations.models import Container, Reservation, UsagePeriod
 from reservations.states import State
 from reservations.transitions import transition
@@ -57,6 +57,14 @@ def test_what_is_given_up_served_until_it_was_last_seen(
     failed = machines.reconcile(running)
 
     assert failed.state == "failed"
+    assert served() == [(minutes(0), minutes(3))]
+
+
+def test_what_was_on_a_lost_node_served_until_it_was_last_seen(
+    machines: Machines, node: Node, running: Reservation
+) -> None:
+    lost.declare_lost(node=node, by="test", now=machines.clock.now)
+
     assert served() == [(minutes(0), minutes(3))]
 
 
