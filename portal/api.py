@@ -1,6 +1,7 @@
 """The JSON API under /api/v1: bearer tokens, and errors as problem+json (RFC 9457) with a `code`."""
 
 import json
+import logging
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,8 +17,10 @@ from accounts.models import ApiToken, User
 from compute.capacity import NoCapacity
 from portal.api_catalogue import router as catalogue_router
 from portal.api_reservations import router as reservations_router
+from portal.api_volumes import router as volumes_router
 from reservations import actions
 
+logger = logging.getLogger(__name__)
 TOUCH_EVERY = timedelta(minutes=1)
 
 
@@ -44,6 +47,7 @@ api = NinjaAPI(
     auth=BearerToken(),
 )
 api.add_router("/reservations", reservations_router)
+api.add_router("/volumes", volumes_router)
 api.add_router("", catalogue_router)
 
 
@@ -82,7 +86,10 @@ def _no_capacity(request: HttpRequest, error: NoCapacity) -> HttpResponse:
 
 @api.exception_handler(actions.OverQuota)
 @api.exception_handler(actions.VolumeTaken)
-def _conflict(request: HttpRequest, error: actions.OverQuota | actions.VolumeTaken) -> HttpResponse:
+@api.exception_handler(actions.VolumeInUse)
+def _conflict(
+    request: HttpRequest, error: actions.OverQuota | actions.VolumeTaken | actions.VolumeInUse
+) -> HttpResponse:
     return problem(request, 409, error.code, str(error))
 
 
@@ -113,6 +120,13 @@ def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     if isinstance(error.__context__, RequestDataTooBig):
         return _too_large(request, error.__context__)
     return problem(request, error.status_code, "bad_request", str(error))
+
+
+@api.exception_handler(Exception)
+def _fault(request: HttpRequest, error: Exception) -> HttpResponse:
+    """A fault of ours: logged whole, and said without its details."""
+    logger.exception("%s %s failed", request.method, request.path, exc_info=error)
+    return problem(request, 500, "internal", "Something went wrong on our side; it was logged.")
 
 
 @api.exception_handler(OperationalError)

@@ -1,11 +1,14 @@
 """Every address of the portal."""
 
+from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
 from portal import health, monitor, views
 from portal.api import api
 
+# One log-in for everybody: the admin's own would know neither the rate limits nor what comes later (MFA).
+admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 admin.site.site_header = "Berth"
 admin.site.site_title = "Berth"
 admin.site.index_title = "Administration"
