@@ -97,7 +97,9 @@ class Node(models.Model):
     name = models.CharField(max_length=63, unique=True, validators=[machine_name])
     address = models.CharField("private address", max_length=253, validators=[not_an_option])
     engine_url = models.CharField(max_length=253, help_text="tcp://host:2376 (mutual TLS) or unix:///…")
-    ssh = models.CharField("SSH target", max_length=253, blank=True, help_text="user@host; empty: this machine")
+    ssh = models.CharField(
+        "SSH target", max_length=253, blank=True, help_text="user@host; empty: only its engine can be reached"
+    )
     gateway = models.ForeignKey(Gateway, on_delete=models.PROTECT, related_name="nodes")
     ram_mib = models.PositiveIntegerField("RAM lent (MiB)", validators=[MinValueValidator(1)])
     cores = models.DecimalField("cores lent", max_digits=6, decimal_places=2, validators=[MinValueValidator(0.01)])
@@ -249,6 +251,7 @@ class Volume(models.Model):
     class State(models.TextChoices):
         DETACHED = "detached"
         ATTACHED = "attached", "attached to a node, as far as we know"
+        REMOVING = "removing", "to be removed from its storage server"
         REMOVED = "removed"
 
     size_gb = models.PositiveIntegerField(validators=[MinValueValidator(1)])
@@ -259,6 +262,9 @@ class Volume(models.Model):
     server = models.ForeignKey(StorageServer, null=True, blank=True, on_delete=models.PROTECT)
     state = models.CharField(max_length=10, choices=State.choices, default=State.DETACHED)
     created_at = models.DateTimeField(auto_now_add=True)
+    formatted_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="first attached; from then on it is never made anew"
+    )
 
     class Meta:
         constraints = [
@@ -277,7 +283,8 @@ class Volume(models.Model):
 
     @property
     def spec(self) -> VolumeSpec:
-        return VolumeSpec(self.machine_name, self.size_gb, self.server.spec if self.server else None)
+        server = self.server.spec if self.server else None
+        return VolumeSpec(self.machine_name, self.size_gb, server, fresh=self.formatted_at is None)
 
 
 class Sample(models.Model):

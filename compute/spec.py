@@ -29,12 +29,13 @@ class VolumeSpec:
     """An ext4 image of a fixed size that is mounted on the node and then into the container.
 
     `name` is the image's name without suffix ("vol-17"). `remote` names the storage server when the image lives
-    there (C2, C3); None means the node's own disk (C1).
+    there (C2, C3); None means the node's own disk (C1). Only a `fresh` one may be made: it was never in use.
     """
 
     name: str
     size_gb: int
     remote: "RemoteStore | None" = None
+    fresh: bool = True
 
 
 @dataclass(frozen=True, slots=True)

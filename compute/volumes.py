@@ -6,75 +6,114 @@ honest fsync, so that a database on it breaks (docs/adr/0004). A remote image ca
 protection, so that two nodes do not write to one volume.
 
 Each call is one small script on the node, over SSH, and idempotent: what is mounted already is success, what is
-gone already is success. All may raise CommandFailed or NoAnswer.
+gone already is success. Each holds the lock of its volume. All may raise CommandFailed or NoAnswer.
 """
 
 import shlex
 
-from compute.shell import CommandFailed, Host
+from compute.shell import CommandFailed, Host, NoAnswer
 from compute.spec import RemoteStore, VolumeSpec
 
 ROOT = "/var/lib/berth"
 KEY = "/etc/berth/storage.key"
 KNOWN_HOSTS = "/etc/berth/storage_known_hosts"
-TIMEOUT_S = 45
+TIMEOUT_S = 100  # more than all the waits in a script, so that only a silent node is taken for one
 MOUNTED_AT = f"{ROOT}/volumes"
+_TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h
+
+
+class StorageSilent(NoAnswer):
+    """The node answered, but what it has to wait for (its storage server, an earlier step on the volume) did not."""
+
+
+# One step at a time on a volume: a late attach cannot run beside a detach. Whatever goes on after the script must
+# be started without the descriptor, or it would keep the lock. A file system whose program has died cannot be
+# looked at (ENOTCONN), but it is mounted: only the kernel's table tells.
+_LOCK = f"""
+exec 9>"/run/berth-$name.lock"
+flock -w 30 9 || {{ echo "an earlier step on $name has not ended" >&2; exit {_TRY_LATER}; }}
+mounted() {{ grep -qF " $1 " /proc/self/mountinfo; }}
+unmount() {{
+  while mounted "$1"; do
+    timeout -k 2 10 umount "$1" 2>/dev/null || umount -l -c "$1"
+  done
+}}
+"""
 
 _MOUNT_STORE = f"""
+if mounted "$store" && ! timeout -k 2 5 stat "$store" >/dev/null 2>&1; then
+  if mounted "$mount"; then umount -l -c "$mount"; fi  # it lies on the dead one
+  umount -l -c "$store"
+fi
 mkdir -p "$store"
-mountpoint -q "$store" || timeout 15 sshfs -p "$port" -o IdentityFile={KEY} -o UserKnownHostsFile={KNOWN_HOSTS} \
-  -o StrictHostKeyChecking=yes -o reconnect -o ServerAliveInterval=5 -o ServerAliveCountMax=3 \
-  -o nosuid,nodev "$remote" "$store"
+if ! mounted "$store"; then
+  code=0
+  timeout -k 2 15 sshfs -p "$port" -o IdentityFile={KEY} -o UserKnownHostsFile={KNOWN_HOSTS} \
+    -o StrictHostKeyChecking=yes -o ConnectTimeout=10 -o reconnect -o ServerAliveInterval=5 \
+    -o ServerAliveCountMax=3 -o nosuid,nodev "$remote" "$store" 9>&- || code=$?
+  [ "$code" -ne 127 ] || exit 127
+  if [ "$code" -ne 0 ]; then echo "the storage server of $name does not answer" >&2; exit {_TRY_LATER}; fi
+fi
 """
 
 _ATTACH = """
 mkdir -p "$mount" "${image%/*}"
-if ! mountpoint -q "$mount"; then
+if ! mounted "$mount"; then
   if [ ! -e "$image" ]; then
+    if [ -z "$fresh" ]; then echo "the image of $name is missing" >&2; exit 1; fi
     rm -f "$image.new"
     truncate -s "$bytes" "$image.new"
     mkfs.ext4 -q -F -m 0 -E lazy_itable_init=1,lazy_journal_init=1 $features "$image.new"
     mv "$image.new" "$image"
   fi
+  # After an unclean end, multi-mount protection watches the image twice for 11 s.
   loop=$(losetup --find --show $direct "$image")
-  timeout 25 mount -t ext4 -o nosuid,nodev,errors=remount-ro "$loop" "$mount" || { losetup -d "$loop"; exit 1; }
+  timeout 45 mount -t ext4 -o nosuid,nodev,errors=remount-ro "$loop" "$mount" || { losetup -d "$loop"; exit 1; }
   losetup -d "$loop"  # takes effect when the last mount goes
 fi
 mkdir -p "$mount/data"
 """
 
 _DETACH = """
-while mountpoint -q "$mount"; do
-  timeout 10 umount "$mount" || umount -l "$mount"
+for place in "$mount" "$store"; do
+  unmount "$place"
+  [ ! -e "$place" ] || rmdir "$place"
 done
-[ ! -e "$mount" ] || rmdir "$mount"
-"""
-
-_UNMOUNT_STORE = """
-while mountpoint -q "$store"; do
-  timeout 10 umount "$store" || umount -l "$store"
-done
-[ ! -e "$store" ] || rmdir "$store"
 """
 
 
 def attach(node: Host, volume: VolumeSpec) -> str:
-    """Make the volume if it does not exist, mount it on the node; returns the directory for the container."""
-    script = _variables(volume) + (_MOUNT_STORE if volume.remote else "") + _ATTACH
-    node.run(["sh", "-s"], stdin=script, timeout_s=TIMEOUT_S)
+    """Mount the volume on the node; returns the directory for the container.
+
+    A fresh volume is made if it does not exist; the missing image of any other is CommandFailed, since an empty one
+    in its place would hide that data is lost or a disk not mounted. Raises StorageSilent too.
+    """
+    _run(node, _variables(volume) + _LOCK + (_MOUNT_STORE if volume.remote else "") + _ATTACH)
     return f"{MOUNTED_AT}/{volume.name}/data"
 
 
 def detach(node: Host, volume: VolumeSpec) -> None:
     """Unmount the volume from the node; not mounted there is success. The image stays."""
-    script = _variables(volume) + _DETACH + (_UNMOUNT_STORE if volume.remote else "")
-    node.run(["sh", "-s"], stdin=script, timeout_s=TIMEOUT_S)
+    unmount(node, volume.name)
+
+
+def unmount(node: Host, name: str) -> None:
+    """The same for the volume of this name, of whatever kind it is."""
+    _run(node, _places(name) + _LOCK + _DETACH)
+
+
+def _run(node: Host, script: str) -> None:
+    try:
+        node.run(["sh", "-s"], stdin=script, timeout_s=TIMEOUT_S)
+    except CommandFailed as problem:
+        if problem.code == _TRY_LATER:
+            raise StorageSilent(problem.stderr) from problem
+        raise
 
 
 def remove_local(node: Host, volume: VolumeSpec) -> None:
     """Unmount and delete a volume of the node's own disk."""
-    script = _variables(volume) + _DETACH + 'rm -f "$image" "$image.new"\n'
-    node.run(["sh", "-s"], stdin=script, timeout_s=TIMEOUT_S)
+    _run(node, _variables(volume) + _LOCK + _DETACH + 'rm -f "$image" "$image.new"\n')
 
 
 def remove_remote(portal: Host, store: RemoteStore, name: str) -> None:
@@ -105,14 +144,25 @@ def list_local(node: Host) -> set[str]:
     return {line.split(".img", 1)[0] for line in listing.splitlines() if ".img" in line}
 
 
+def list_both(node: Host) -> tuple[set[str], set[str]]:
+    """`list_mounted` and `list_local` in one call."""
+    mounted = f"findmnt -rn -o TARGET | grep '^{ROOT}/' || true"
+    script = f"{mounted}\ncd {ROOT}/images 2>/dev/null && ls -1 || true\n"
+    lines = node.run(["sh", "-s"], stdin=script).splitlines()
+    places = {line.removeprefix(f"{ROOT}/") for line in lines if line.startswith(f"{ROOT}/")}
+    return places, {line.split(".img", 1)[0] for line in lines if "/" not in line and ".img" in line}
+
+
+def _places(name: str) -> str:
+    return _assign({"name": name, "mount": f"{MOUNTED_AT}/{name}", "store": f"{ROOT}/stores/{name}"})
+
+
 def _variables(volume: VolumeSpec) -> str:
-    store = f"{ROOT}/stores/{volume.name}"
+    folder = f"{ROOT}/stores/{volume.name}" if volume.remote else f"{ROOT}/images"
     values = {
-        "name": volume.name,
         "bytes": str(volume.size_gb * 10**9),
-        "mount": f"{MOUNTED_AT}/{volume.name}",
-        "store": store,
-        "image": f"{store if volume.remote else ROOT + '/images'}/{volume.name}.img",
+        "image": f"{folder}/{volume.name}.img",
+        "fresh": "yes" if volume.fresh else "",
         "features": "-O mmp" if volume.remote else "",
         # What is in the page cache of one node is not seen by the other: protection needs direct reads.
         "direct": "--direct-io=on" if volume.remote else "",
@@ -120,4 +170,8 @@ def _variables(volume: VolumeSpec) -> str:
     if volume.remote:
         values["port"] = str(volume.remote.port)
         values["remote"] = f"{volume.remote.account}@{volume.remote.address}:{volume.remote.path}"
+    return _places(volume.name) + _assign(values)
+
+
+def _assign(values: dict[str, str]) -> str:
     return "set -eu\n" + "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
