@@ -78,7 +78,7 @@ def choose(request: Request, exclude: Collection[int] = ()) -> Candidate | Short
     What is held at the window's first instant is a lower bound of the peak. Nodes are looked at in the order of
     that bound, some at a time, until the best exact peak is no worse than the next bound.
     """
-    bounds = _held_at(request.start, exclude)
+    bounds = _held_at(request, exclude)
     # Sorted by the rounded ratio, which is quick and never turns an order round; equal ones are told apart by rank.
     hopeful = sorted((bound for bound in bounds if scheduler.fits(request, bound)), key=_rounded)
     best: Candidate | None = None
@@ -100,8 +100,8 @@ def _rounded(candidate: Candidate) -> float:
     return candidate.peak_ram_mib / candidate.ram_mib
 
 
-def _held_at(instant: datetime, exclude: Collection[int]) -> list[Candidate]:
-    """Every lending node, with what is held at `instant` in place of a peak."""
+def _held_at(request: Request, exclude: Collection[int]) -> list[Candidate]:
+    """Every lending node, with what is held at the window's first instant in place of a peak."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -112,9 +112,9 @@ def _held_at(instant: datetime, exclude: Collection[int]) -> list[Candidate]:
                 SELECT ram_mib, cores FROM compute_loadstep
                 WHERE node_id = node.id AND at <= %s ORDER BY at DESC LIMIT 1
             ) step ON true
-            WHERE node.state = %s AND node.health = %s AND node.id <> ALL(%s)
+            WHERE node.state = %s AND node.health = %s AND node.id <> ALL(%s) AND (node.ssh <> '' OR NOT %s)
             """,
-            [instant, Node.State.ACTIVE, Node.Health.OK, list(exclude)],
+            [request.start, Node.State.ACTIVE, Node.Health.OK, list(exclude), request.needs_host],
         )
         return [Candidate(*row) for row in cursor.fetchall()]
 
@@ -152,7 +152,7 @@ def next_slot(request: Request, exclude: Collection[int] = ()) -> datetime | Non
     nodes = [
         node
         for node in Node.objects.lending().exclude(pk__in=exclude)
-        if node.ram_mib >= request.ram_mib and node.cores >= request.cores
+        if node.ram_mib >= request.ram_mib and node.cores >= request.cores and (node.ssh or not request.needs_host)
     ]
     steps: dict[int, list[Step]] = {node.pk: [] for node in nodes}
     rows = LoadStep.objects.filter(node__in=nodes).order_by("node", "at").values_list("node", "at", "ram_mib", "cores")

@@ -21,6 +21,7 @@ class Request:
     cores: Decimal
     start: datetime
     end: datetime
+    needs_host: bool = False  # something is mounted on the machine: its engine alone is not enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Short(StrEnum):
     """What was short."""
 
     NO_HEALTHY_NODE = "no_healthy_node"
+    NO_HOST = "no_host"
     TOO_BIG = "too_big"
     RAM = "ram"
     CORES = "cores"
@@ -47,6 +49,7 @@ class Short(StrEnum):
 
 SENTENCES = {
     Short.NO_HEALTHY_NODE: "No resources available: none of the compute nodes is in service at the moment.",
+    Short.NO_HOST: "No resources available: no compute node that can mount remote storage is in service.",
     Short.TOO_BIG: "No resources available: no compute node is big enough for this size.",
     Short.RAM: "No resources available: not enough RAM is free on any compute node for all of this time.",
     Short.CORES: "No resources available: not enough cores are free on any compute node for all of this time.",
@@ -83,7 +86,7 @@ def choose(request: Request, candidates: Iterable[Candidate]) -> Candidate | Sho
 def why_not(request: Request, candidates: Sequence[Candidate]) -> Short:
     """What was short when no candidate fits."""
     if not candidates:
-        return Short.NO_HEALTHY_NODE
+        return Short.NO_HOST if request.needs_host else Short.NO_HEALTHY_NODE
     big_enough = [c for c in candidates if request.ram_mib <= c.ram_mib and request.cores <= c.cores]
     if not big_enough:
         return Short.TOO_BIG

@@ -12,7 +12,6 @@ from pydantic import AfterValidator, AwareDatetime, ConfigDict
 
 from accounts.models import User
 from accounts.workspaces import current_workspace
-from compute.models import Volume
 from reservations import actions
 from reservations.actions import Booking, InvalidBooking
 from reservations.models import IdempotencyKey, Reservation, Service, Size, StorageProfile, WorkspaceVolume
@@ -168,8 +167,7 @@ def _booking(payload: BookingIn, workspace_id: int) -> Booking:
         problems["storage"] = f"There is no storage profile {payload.storage!r}."
     volume = None
     if payload.volume:
-        volumes = WorkspaceVolume.objects.exclude(volume__state=Volume.State.REMOVED)
-        volume = volumes.filter(workspace_id=workspace_id, name=payload.volume).first()
+        volume = WorkspaceVolume.objects.present().filter(workspace_id=workspace_id, name=payload.volume).first()
         if volume is None:
             problems["volume"] = "There is no such volume in this workspace."
     if problems or service is None or storage is None:

@@ -37,5 +37,6 @@ app.conf.beat_schedule = {
     "probe nodes": {"task": "compute.tasks.probe", "schedule": 10.0, "options": {"expires": 10}},
     "check gateways": {"task": "compute.tasks.check_gateways", "schedule": 30.0, "options": {"expires": 30}},
     "watch nodes": {"task": "reservations.tasks.watch_nodes", "schedule": 10.0, "options": {"expires": 10}},
+    "sweep volumes": {"task": "reservations.tasks.sweep_volumes", "schedule": 60.0, "options": {"expires": 60}},
     "forget the past": {"task": "reservations.tasks.prune", "schedule": 3600.0, "options": {"expires": 3600}},
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, models, transaction
 
 from accounts import audit
 from accounts.models import User, Workspace
@@ -73,6 +73,12 @@ class VolumeTaken(Exception):
     code = "volume_taken"
 
 
+class VolumeInUse(Exception):
+    """A live reservation has the volume, or will have it."""
+
+    code = "in_use"
+
+
 class KeyReused(Exception):
     """The Idempotency-Key came with another body before."""
 
@@ -121,7 +127,7 @@ def _check_storage(booking: Booking, workspace: Workspace) -> dict[str, str]:
     if booking.volume:
         if profile.code != StorageProfile.Code.C3:
             return {"volume": "Only storage profile C3 can use a kept volume."}
-        if booking.volume.workspace_id != workspace.pk or booking.volume.volume.state == Volume.State.REMOVED:
+        if not WorkspaceVolume.objects.present().filter(workspace=workspace, pk=booking.volume.pk).exists():
             return {"volume": "There is no such volume in this workspace."}
         if booking.volume.service_id not in {None, booking.service.pk}:
             return {"volume": f"This volume holds the data of another service ({booking.volume.service})."}
@@ -187,9 +193,12 @@ def _write(
     wanted = quota.Hold(start, end, booking.size.ram_mib, booking.size.cores, own_gb)
     if problem := quota.shortfall(workspace, wanted, storage_gb if keeps_new else 0):
         raise OverQuota(problem)
+    check_room(booking, storage_gb, start, now)
     ports = [PortRequest(port["name"], port["kind"], port["port"]) for port in booking.service.ports]
     allocation, forwards = capacity.place(
-        Request(booking.size.ram_mib, booking.size.cores, start, end), ports, rest=port_rest()
+        Request(booking.size.ram_mib, booking.size.cores, start, end, needs_host(booking.storage.code)),
+        ports,
+        rest=port_rest(),
     )
     reservation = Reservation.objects.create(
         workspace=workspace,
@@ -212,7 +221,7 @@ def _write(
         look_at=max(start, now + IN_A_MOMENT),
     )
     if keeps_new:
-        volume = Volume.objects.create(size_gb=storage_gb, kept=True, server=pick_storage())
+        volume = Volume.objects.create(size_gb=storage_gb, kept=True, server=pick_storage(storage_gb, hold=True))
         reservation.kept_volume = WorkspaceVolume.objects.create(
             workspace=workspace,
             name=f"{booking.service.slug}-{reservation.pk}",
@@ -231,19 +240,49 @@ def port_rest() -> timedelta:
     return timedelta(minutes=settings.BERTH_PORT_REST_MINUTES)
 
 
-def pick_storage() -> StorageServer:
-    """The storage server with the smallest part of its capacity promised."""
-    servers = list(StorageServer.objects.filter(active=True))
+def needs_host(storage_code: str) -> bool:
+    """Whether a node must mount something by itself, which takes more than its engine."""
+    return storage_code != StorageProfile.Code.C1
+
+
+def check_room(booking: Booking, storage_gb: int, start: datetime, now: datetime) -> None:
+    """Raise NoCapacity when no storage server has room for a new volume; one of C2 gets its server when it starts."""
+    new = booking.storage.code == StorageProfile.Code.C3 and booking.volume is None
+    if new or (booking.storage.code == StorageProfile.Code.C2 and start <= now):
+        pick_storage(storage_gb)
+
+
+def pick_storage(size_gb: int, *, hold: bool = False) -> StorageServer:
+    """The storage server with room for so much and the smallest part of its capacity promised; or NoCapacity.
+
+    With `hold`, nobody else can promise anything of it before the caller's transaction ends.
+    """
+    rows = StorageServer.objects.filter(active=True)
+    servers = list(rows.select_for_update(no_key=True) if hold else rows)
     if not servers:
         raise NoCapacity("No resources available: no storage server is in service.", None)
+    sizes = Volume.objects.exclude(state=Volume.State.REMOVED).filter(server__in=servers)
+    promised = dict(sizes.order_by().values_list("server").annotate(models.Sum("size_gb")))
+    fitting = [server for server in servers if promised.get(server.pk, 0) + size_gb <= server.capacity_gb]
+    if not fitting:
+        raise NoCapacity(f"No resources available: no storage server has {size_gb} GB left.", None)
+    return min(fitting, key=lambda server: (promised.get(server.pk, 0) / server.capacity_gb, server.name))
 
-    def filled(server: StorageServer) -> tuple[float, str]:
-        sizes = (
-            Volume.objects.filter(server=server).exclude(state=Volume.State.REMOVED).values_list("size_gb", flat=True)
-        )
-        return sum(sizes) / max(server.capacity_gb, 1), server.name
 
-    return min(servers, key=filled)
+def delete_volume(*, volume: WorkspaceVolume, by: User, now: datetime) -> None:
+    """Delete a kept volume with what is in it. It no longer counts at once; the watch round removes the image.
+
+    Raises VolumeInUse. Deleting it a second time changes nothing.
+    """
+    with transaction.atomic(durable=True):
+        Workspace.objects.select_for_update().get(pk=volume.workspace_id)  # nobody books it meanwhile
+        users = Reservation.objects.live().filter(kept_volume=volume).select_related("service").order_by("start")
+        if user := users.first():
+            how = "is used by" if user.start <= now else "is booked for"
+            raise VolumeInUse(f"{volume.name} {how} reservation {user}; delete that one first or wait for its end.")
+        rows = Volume.objects.filter(pk=volume.volume_id, state__in=[Volume.State.DETACHED, Volume.State.ATTACHED])
+        if rows.update(state=Volume.State.REMOVING):
+            audit.record(by=by, action="volume.delete", target=f"volume:{volume.volume_id}", name=volume.name)
 
 
 def end(*, reservation: Reservation, text: str, by: object, now: datetime) -> bool:

@@ -104,7 +104,7 @@ def _storage(now: datetime) -> Iterator[Finding]:
             yield Finding(
                 3, server.name, f"{name} is stored but belongs to nobody", "Look at it, then remove the file."
             )
-        for row in rows.filter(kept=True, containers__gone_at__isnull=False).distinct():
+        for row in rows.filter(kept=True, formatted_at__isnull=False).exclude(state=Volume.State.REMOVING):
             if row.machine_name not in there:
                 yield Finding(3, server.name, f"the kept volume {row} is missing", "Restore it from a backup.")
 

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from django.db import models, transaction
 
+from accounts.models import Workspace
 from compute import capacity, drivers, forwarding, volumes
 from compute.engine import EngineRefused
 from compute.models import Forward, Gateway, Node, Volume
@@ -99,6 +100,7 @@ def hold_on(reservation: Reservation, now: datetime) -> None:
 def finish(reservation: Reservation, now: datetime) -> None:
     """Give the ports back and close it, as ended or as failed."""
     with transaction.atomic(durable=True):
+        _give_up_unused(reservation)
         endpoints = Endpoint.objects.select_related("forward").filter(reservation=reservation)
         capacity.release_ports([endpoint.forward for endpoint in endpoints], now, actions.port_rest())
         reservation.refresh_from_db(fields=["failure"])
@@ -111,3 +113,14 @@ def finish(reservation: Reservation, now: datetime) -> None:
             token=reservation.claim_token,
             reason=reservation.failure,
         )
+
+
+def _give_up_unused(reservation: Reservation) -> None:
+    """A kept volume that was never attached has nothing in it to keep: it goes, unless it is booked again."""
+    if reservation.kept_volume is None:
+        return
+    Workspace.objects.select_for_update().get(pk=reservation.workspace_id)  # nobody books it meanwhile
+    others = Reservation.objects.live().filter(kept_volume=reservation.kept_volume).exclude(pk=reservation.pk)
+    if not others.exists():
+        rows = Volume.objects.filter(pk=reservation.kept_volume.volume_id, formatted_at=None)
+        rows.exclude(state=Volume.State.REMOVED).update(state=Volume.State.REMOVING)

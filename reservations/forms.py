@@ -9,7 +9,6 @@ from django.utils import timezone
 
 from accounts.models import Workspace
 from accounts.validators import no_control_characters
-from compute.models import Volume
 from reservations.actions import Booking
 from reservations.models import Service, Size, StorageProfile, WorkspaceVolume
 
@@ -83,9 +82,7 @@ class BookingForm(forms.Form):
         fields["service"].queryset = Service.objects.filter(active=True)  # type: ignore[attr-defined]
         fields["size"].queryset = Size.objects.filter(active=True)  # type: ignore[attr-defined]
         fields["volume"].queryset = (  # type: ignore[attr-defined]
-            WorkspaceVolume.objects.filter(workspace=workspace)
-            .exclude(volume__state=Volume.State.REMOVED)
-            .select_related("volume")
+            WorkspaceVolume.objects.present().filter(workspace=workspace).select_related("volume")
         )
         fields["duration"].choices = duration_choices(workspace.max_hours)  # type: ignore[attr-defined]
         fields["duration"].initial = 60

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from accounts.models import Workspace
 from compute import capacity, scheduler
+from compute.capacity import NoCapacity
 from compute.scheduler import Request, Short
 from reservations import actions, pricing, quota
 from reservations.actions import Booking
@@ -43,18 +44,25 @@ def quote_booking(booking: Booking, workspace: Workspace, now: datetime) -> Quot
         start, end = actions.check(booking, workspace, now)
     except actions.InvalidBooking as problem:
         return Quote(price, per_hour, booking.length, problems=problem.problems, sentence=str(problem))
-    sentence, next_slot = _why_not(booking, workspace, start, end)
+    sentence, next_slot = _why_not(booking, workspace, start, end, now)
     return Quote(price, per_hour, booking.length, start, end, not sentence, sentence, next_slot)
 
 
-def _why_not(booking: Booking, workspace: Workspace, start: datetime, end: datetime) -> tuple[str, datetime | None]:
+def _why_not(
+    booking: Booking, workspace: Workspace, start: datetime, end: datetime, now: datetime
+) -> tuple[str, datetime | None]:
     storage_gb = booking.volume.volume.size_gb if booking.volume else booking.storage_gb or booking.storage.default_gb
     kept = booking.storage.code == StorageProfile.Code.C3
     hold = quota.Hold(start, end, booking.size.ram_mib, booking.size.cores, 0 if kept else storage_gb)
     over = quota.shortfall(workspace, hold, storage_gb if kept and not booking.volume else 0)
     if over:
         return over, None
-    request = Request(booking.size.ram_mib, booking.size.cores, start, end)
+    try:
+        actions.check_room(booking, storage_gb, start, now)
+    except NoCapacity as none:
+        return str(none), None
+    needs_host = actions.needs_host(booking.storage.code)
+    request = Request(booking.size.ram_mib, booking.size.cores, start, end, needs_host)
     choice = capacity.choose(request)
     if isinstance(choice, Short):
         return scheduler.SENTENCES[choice], capacity.next_slot(request)

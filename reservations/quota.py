@@ -6,7 +6,6 @@ from datetime import datetime
 from decimal import Decimal
 
 from accounts.models import Workspace
-from compute.models import Volume
 from reservations.models import Reservation, WorkspaceVolume
 from reservations.states import State
 
@@ -69,7 +68,7 @@ def holds_of(workspace: Workspace) -> list[Hold]:
 
 
 def kept_gb(workspace: Workspace) -> int:
-    volumes = WorkspaceVolume.objects.filter(workspace=workspace).exclude(volume__state=Volume.State.REMOVED)
+    volumes = WorkspaceVolume.objects.present().filter(workspace=workspace)
     return sum(volumes.values_list("volume__size_gb", flat=True))
 
 

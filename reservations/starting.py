@@ -63,7 +63,7 @@ class Hopeless(EngineRefused):
 def _asking_the_node() -> Iterator[None]:
     try:
         yield
-    except RegistrySilent:
+    except (RegistrySilent, volumes.StorageSilent):  # the node did answer, and said who did not
         raise
     except NoAnswer as problem:
         raise NodeSilent(str(problem)) from problem
@@ -114,6 +114,7 @@ def _create(reservation: Reservation, container: Container, engine: ContainerEng
     try:
         if volume and host:
             spec = replace(spec, volume_path=volumes.attach(host, volume.spec))
+            Volume.objects.filter(pk=volume.pk, formatted_at=None).update(formatted_at=clock())
         engine.create(spec)
     except ImageMissing as problem:
         raise Hopeless(str(problem)) from problem
@@ -172,10 +173,12 @@ def _volume_row(reservation: Reservation, container: Container) -> Volume | None
         elif reservation.storage == StorageProfile.Code.C1:
             volume = Volume(size_gb=reservation.storage_gb)
         else:
-            volume = _earlier_volume(reservation) or Volume(
-                size_gb=reservation.storage_gb, server=actions.pick_storage()
-            )
+            volume = _earlier_volume(reservation) or Volume(size_gb=reservation.storage_gb)
         with transaction.atomic():
+            if volume.pk:
+                volume.refresh_from_db()  # it may have been read before it was attached for the first time
+            elif actions.needs_host(reservation.storage):
+                volume.server = actions.pick_storage(reservation.storage_gb, hold=True)
             volume.node, volume.state = container.node, Volume.State.ATTACHED
             volume.save()
             Container.objects.filter(pk=container.pk).update(volume=volume)
@@ -310,7 +313,8 @@ def move_elsewhere(reservation: Reservation, old: Container, why: str, now: date
 
     The old generation keeps its allocation until it was seen to be gone. Raises NoCapacity or Stale.
     """
-    request = Request(reservation.ram_mib, reservation.cores, max(now, reservation.start), reservation.end)
+    start, remote = max(now, reservation.start), actions.needs_host(reservation.storage)
+    request = Request(reservation.ram_mib, reservation.cores, start, reservation.end, remote)
     with transaction.atomic(durable=True):
         renew(reservation, now)
         allocation, _ = capacity.place(request, [], rest=actions.port_rest(), exclude=[old.node_id])

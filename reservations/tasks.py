@@ -9,8 +9,8 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from compute.models import Node
+from reservations import leftovers, watch
 from reservations import reconcile as loop
-from reservations import watch
 
 logger = logging.getLogger(__name__)
 SWEPT_AT = "berth:swept-at"  # /readyz and the monitor look at it
@@ -52,6 +52,20 @@ def watch_node(node_id: int) -> None:
     node = Node.objects.filter(pk=node_id).first()
     if node:
         watch.watch(node, timezone.now())
+
+
+@shared_task
+def sweep_volumes() -> None:
+    for node_id in Node.objects.present().filter(health=Node.Health.OK).exclude(ssh="").values_list("pk", flat=True):
+        sweep_volumes_of.apply_async((node_id,), expires=60)
+    leftovers.remove_deleted()
+
+
+@shared_task
+def sweep_volumes_of(node_id: int) -> None:
+    node = Node.objects.filter(pk=node_id).first()
+    if node:
+        leftovers.sweep(node, timezone.now())
 
 
 @shared_task

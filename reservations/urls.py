@@ -12,4 +12,5 @@ urlpatterns = [
     path("<int:pk>/delete/", views.delete, name="delete"),
     path("<int:pk>/stop/", views.stop, name="stop"),
     path("<int:pk>/start/", views.start, name="start"),
+    path("volumes/<int:pk>/delete/", views.volume_delete, name="volume-delete"),
 ]

@@ -13,9 +13,9 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts.models import User
 from accounts.workspaces import current_workspace
 from compute.capacity import NoCapacity
-from reservations import actions, offers, pricing
+from reservations import actions, kept_volumes, offers, pricing
 from reservations.forms import BookingForm
-from reservations.models import Reservation, Service
+from reservations.models import Reservation, Service, WorkspaceVolume
 
 PER_PAGE = 25
 MAIN_ERRORS = (actions.OverQuota, actions.VolumeTaken)
@@ -42,6 +42,8 @@ def reservation_list(request: HttpRequest) -> HttpResponse:
     context = {"page_obj": page, "show": show, "live_count": rows.live().count()}
     context["any_moving"] = any(reservation.is_changing for reservation in page)
     partial = request.headers.get("HX-Target") == "reservation-list"
+    if not partial:
+        context["kept_volumes"] = kept_volumes.visible_to(_user(request))
     return render(request, "_partials/reservation_list.html" if partial else "reservations/list.html", context)
 
 
@@ -143,3 +145,21 @@ def _wish(request: HttpRequest, pk: int, wish: Reservation.Wish) -> HttpResponse
     if not actions.wish(reservation=reservation, wish=wish, by=_user(request), now=timezone.now()):
         messages.info(request, f"{reservation.title} is over already.")
     return redirect("reservations:detail", pk=pk)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def volume_delete(request: HttpRequest, pk: int) -> HttpResponse:
+    user = _user(request)
+    rows = WorkspaceVolume.objects.present().visible_to(user).select_related("volume", "service")
+    volume = get_object_or_404(rows, pk=pk)
+    if request.method == "GET":
+        used_by = kept_volumes.used_by([volume]).get(volume.pk)
+        return render(request, "reservations/volume_delete.html", {"volume": volume, "used_by": used_by})
+    try:
+        actions.delete_volume(volume=volume, by=user, now=timezone.now())
+    except actions.VolumeInUse as problem:
+        messages.error(request, str(problem))
+    else:
+        messages.success(request, f"The volume {volume.name} is being deleted.")
+    return redirect("reservations:list")

@@ -11,7 +11,7 @@ from compute.engine import EngineRefused, NoAnswer
 from compute.models import Forward, Node, Sample
 from compute.shell import CommandFailed
 from compute.spec import Observed, Presence
-from reservations import ending
+from reservations import ending, leftovers
 from reservations.hints import hint
 from reservations.models import Container, IdempotencyKey, Orphan, Reservation
 from reservations.states import State
@@ -97,7 +97,8 @@ def orphans(node: Node, traces: set[str]) -> set[str]:
 
 def _remove_orphans(node: Node, names: set[str], now: datetime) -> None:
     """Removed after being seen twice and past a grace; never anything without our label."""
-    Orphan.objects.filter(node=node).exclude(name__in=names).delete()
+    earlier = Orphan.objects.filter(node=node).exclude(name__startswith=leftovers.PREFIX)
+    earlier.exclude(name__in=names).delete()
     for name in names:
         row, new = Orphan.objects.get_or_create(node=node, name=name, defaults={"first_seen_at": now})
         if new or now - row.first_seen_at < ORPHAN_GRACE:

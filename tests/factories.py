@@ -54,6 +54,7 @@ def make_node(name: str = "", **values: Any) -> Node:
         "name": name or f"node{number}",
         "address": f"10.99.0.{number % 250 + 1}",
         "engine_url": f"tcp://{name or number}:2376",
+        "ssh": f"root@{name or number}",
         "ram_mib": 4096,
         "cores": Decimal(4),
     }

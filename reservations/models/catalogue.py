@@ -8,7 +8,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
 
-from accounts.models import Workspace
+from accounts.models import User, Workspace
 from accounts.validators import no_control_characters
 from compute.models import Volume
 
@@ -111,6 +111,16 @@ class Service(models.Model):
         return f"{prefix}{repository}@{self.digest}"
 
 
+class WorkspaceVolumeQuerySet(models.QuerySet["WorkspaceVolume"]):
+    def present(self) -> "WorkspaceVolumeQuerySet":
+        """All that were not deleted, or are not about to be."""
+        return self.exclude(volume__state__in=[Volume.State.REMOVING, Volume.State.REMOVED])
+
+    def visible_to(self, user: User) -> "WorkspaceVolumeQuerySet":
+        """Those of the workspaces that `user` is a member of."""
+        return self.filter(workspace__memberships__user=user)
+
+
 class WorkspaceVolume(models.Model):
     """A kept volume (C3) that a workspace owns and can attach to its next reservation."""
 
@@ -119,6 +129,8 @@ class WorkspaceVolume(models.Model):
     volume = models.OneToOneField(Volume, on_delete=models.PROTECT, related_name="owned")
     service = models.ForeignKey(Service, null=True, on_delete=models.SET_NULL)
     created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = WorkspaceVolumeQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]

@@ -1,0 +1,88 @@
+"""The round that finds volumes on machines that nobody uses any more; it never touches what is in a kept one."""
+
+import logging
+import re
+from datetime import datetime, timedelta
+
+from django.db.models import Q
+
+from compute import drivers, volumes
+from compute.models import Node, Volume
+from compute.shell import CommandFailed, Host, NoAnswer
+from reservations.models import Container, Orphan
+
+logger = logging.getLogger(__name__)
+GRACE = timedelta(seconds=60)
+PREFIX = "volume:"
+_OURS = re.compile(r"vol-([0-9]{1,15})")
+
+
+def sweep(node: Node, now: datetime) -> None:
+    """Unmount what belongs to no row, and delete the local images of removed volumes; after the second sight.
+
+    An image that no row knows stays (doctor tells of it): the rows may be older than the disk, from a backup. When
+    the node gives no answer nothing is concluded.
+    """
+    host = drivers.host(node)
+    if host is None:
+        return
+    try:
+        places, images = volumes.list_both(host)
+    except (NoAnswer, CommandFailed) as problem:
+        logger.info("node %s: volumes not compared: %s", node.name, problem)
+        return
+    mounted = {place.rsplit("/", 1)[-1] for place in places}
+    left = _unused(node, mounted) | _removed(node, images)
+    earlier = Orphan.objects.filter(node=node, name__startswith=PREFIX)
+    earlier.exclude(name__in=[PREFIX + name for name in left]).delete()
+    for name in sorted(left):
+        row, new = Orphan.objects.get_or_create(node=node, name=PREFIX + name, defaults={"first_seen_at": now})
+        if not new and now - row.first_seen_at >= GRACE and _take_away(node, host, name, images):
+            row.delete()
+
+
+def _take_away(node: Node, host: Host, name: str, images: set[str]) -> bool:
+    if not _unused(node, {name}):  # asked again: it may have been attached since the list was made
+        return False
+    try:
+        if _removed(node, images & {name}):
+            volumes.remove_local(host, Volume.objects.get(pk=_number(name)).spec)
+        else:
+            volumes.unmount(host, name)
+    except (NoAnswer, CommandFailed) as problem:
+        logger.warning("%s on %s could not be taken away: %s", name, node.name, problem)
+        return False
+    logger.warning("took %s from %s: no reservation uses it there", name, node.name)
+    return True
+
+
+def _unused(node: Node, names: set[str]) -> set[str]:
+    """Those that no volume attached to this node has, nor a container that may still be there."""
+    there = Container.objects.filter(node=node, gone_at=None, volume__isnull=False).values("volume")
+    rows = Volume.objects.filter(Q(node=node, state=Volume.State.ATTACHED) | Q(pk__in=there))
+    return {name for name in names if _OURS.fullmatch(name)} - {row.machine_name for row in rows}
+
+
+def _removed(node: Node, images: set[str]) -> set[str]:
+    """Those of a local volume that was removed."""
+    numbers = [_number(name) for name in _unused(node, images)]
+    rows = Volume.objects.filter(pk__in=numbers, server=None, state=Volume.State.REMOVED)
+    return {row.machine_name for row in rows}
+
+
+def _number(name: str) -> int:
+    return int(name.removeprefix("vol-"))
+
+
+def remove_deleted() -> None:
+    """Remove the images of deleted kept volumes from their storage servers."""
+    there = Container.objects.filter(gone_at=None, volume__isnull=False).values("volume")
+    for volume in Volume.objects.filter(state=Volume.State.REMOVING).exclude(pk__in=there).select_related("server"):
+        try:
+            if volume.server:
+                volumes.remove_remote(drivers.storage(volume.server), volume.server.spec, volume.machine_name)
+        except (NoAnswer, CommandFailed) as problem:
+            logger.warning("%s could not be removed yet: %s", volume, problem)
+            continue
+        Volume.objects.filter(pk=volume.pk, state=Volume.State.REMOVING).update(state=Volume.State.REMOVED, node=None)
+        logger.info("removed %s, which was deleted by its owner or never used", volume)
