@@ -302,6 +302,8 @@ def test_the_document_lists_every_route_and_anybody_may_read_it(api: Call) -> No
         "/api/v1/services",
         "/api/v1/sizes",
         "/api/v1/storage-profiles",
+        "/api/v1/volumes",
+        "/api/v1/volumes/{pk}",
     }
     assert set(document["paths"]["/api/v1/reservations"]) == {"get", "post"}
 
