@@ -83,7 +83,7 @@ def set_node_state(*, node: Node, state: Node.State, by: object) -> None:
 def remove_node(*, node: Node, by: object) -> None:
     """Take a node that nothing needs any more out of the fleet; its row stays for the history. Raises InUse."""
     with transaction.atomic(durable=True):
-        row = Node.objects.select_for_update().get(pk=node.pk)
+        row = Node.objects.select_for_update(no_key=True).get(pk=node.pk)
         held = row.allocations.held().count()
         if held:
             raise InUse(
@@ -102,7 +102,7 @@ def _check_ssh(target: str) -> None:
 
 def _save_by_name(model: type[Machine], wanted: Machine, kind: str, by: object) -> tuple[Machine, bool]:
     with transaction.atomic(durable=True):
-        existing = model._default_manager.select_for_update().filter(name=wanted.name).first()
+        existing = model._default_manager.select_for_update(no_key=True).filter(name=wanted.name).first()
         if existing:
             wanted.pk, wanted._state.adding = existing.pk, False
             if isinstance(existing, Node) and isinstance(wanted, Node):

@@ -3,6 +3,9 @@
 Every function here runs inside the caller's transaction. Placing is one at a time (an advisory lock that the
 transaction holds), so that the choice is exact and two customers never get the last slot; a place takes a few
 milliseconds, no network call is made meanwhile. See docs/adr/0003.
+
+Rows are locked FOR NO KEY UPDATE here and everywhere: a plain FOR UPDATE would also hold up whoever merely refers to
+the row, and two such waits in a circle are a deadlock.
 """
 
 import random
@@ -62,7 +65,7 @@ def place(
     choice = choose(request, exclude)
     if isinstance(choice, Short):
         raise NoCapacity(choice, request=request)
-    node = Node.objects.select_for_update(of=("self",)).select_related("gateway").get(pk=choice.node_id)
+    node = Node.objects.select_for_update(of=("self",), no_key=True).select_related("gateway").get(pk=choice.node_id)
     if node.state != Node.State.ACTIVE:  # an operator was quicker
         return place(request, ports, rest=rest, exclude={*exclude, node.pk})
     allocation = Allocation.objects.create(
@@ -177,7 +180,7 @@ def take(allocation: Allocation, now: datetime) -> str:
 
     Plans are back to back; what is really there may be late in leaving, and is never lent twice.
     """
-    node = Node.objects.select_for_update().get(pk=allocation.node_id)
+    node = Node.objects.select_for_update(no_key=True).get(pk=allocation.node_id)
     used = (
         node.allocations.held()
         .filter(taken_at__isnull=False)
@@ -197,7 +200,7 @@ def hold_until(allocation: Allocation, until: datetime, *, at_least: datetime | 
 
     Nothing changes when it is held to `at_least` already, so that waiting long does not cut the plan into slices.
     """
-    Node.objects.select_for_update().get(pk=allocation.node_id)
+    Node.objects.select_for_update(no_key=True).get(pk=allocation.node_id)
     allocation.refresh_from_db()
     end = allocation.during.upper
     if allocation.released_at is None and end < (at_least or until):
@@ -208,7 +211,7 @@ def hold_until(allocation: Allocation, until: datetime, *, at_least: datetime | 
 
 def release(allocation: Allocation, now: datetime) -> None:
     """Give back what is left of the window. A second time changes nothing."""
-    Node.objects.select_for_update().get(pk=allocation.node_id)
+    Node.objects.select_for_update(no_key=True).get(pk=allocation.node_id)
     allocation.refresh_from_db()
     if allocation.released_at is not None:
         return
@@ -224,7 +227,9 @@ def release(allocation: Allocation, now: datetime) -> None:
 
 def release_ports(forwards: Iterable[Forward], now: datetime, rest: timedelta) -> None:
     """Give the ports back; they rest before they are lent again. A second time changes nothing."""
-    for forward in Forward.objects.select_for_update().filter(pk__in=[f.pk for f in forwards], released_at=None):
+    for forward in Forward.objects.select_for_update(no_key=True).filter(
+        pk__in=[f.pk for f in forwards], released_at=None
+    ):
         start, end = forward.during.lower, forward.during.upper
         forward.during = window(start, max(min(end, now + rest), start + timedelta(seconds=1)))
         forward.released_at = now
@@ -349,7 +354,7 @@ def wrong_steps(now: datetime) -> list[str]:
 def rebuild_steps(node: Node) -> None:
     """Compute the node's step function anew from its held allocations."""
     with transaction.atomic():
-        Node.objects.select_for_update().get(pk=node.pk)
+        Node.objects.select_for_update(no_key=True).get(pk=node.pk)
         node.steps.all().delete()
         for allocation in node.allocations.held():
             _add(

@@ -2,19 +2,20 @@
 
 from datetime import datetime, timedelta
 
-from django.core.cache import cache
+from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 from django.views.decorators.http import require_GET
+from redis import Redis
 from redis.exceptions import RedisError
 
 from compute.models import Forward, Gateway, Node
 from portal.metrics import Metric, exposition
 from reservations.models import Reservation
 from reservations.states import LIVE
-from reservations.tasks import SWEPT_AT, last_sweep
+from reservations.tasks import last_sweep
 
 SWEEP_LATE = timedelta(seconds=15)
 
@@ -35,14 +36,14 @@ def readyz(request: HttpRequest) -> HttpResponse:
     except DatabaseError as problem:
         problems["database"] = str(problem).splitlines()[0]
     try:
-        swept_at = cache.get(SWEPT_AT)
-    except RedisError as problem:
+        Redis.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1).ping()
+    except (RedisError, OSError) as problem:
         problems["redis"] = str(problem)
-    else:
-        if swept_at is None:
-            problems["worker"] = "no worker has swept yet"
-        elif timezone.now() - swept_at > SWEEP_LATE:
-            problems["worker"] = f"the last sweep was at {swept_at:%Y-%m-%d %H:%M:%S} UTC"
+    swept_at = last_sweep()
+    if swept_at is None:
+        problems["worker"] = "no sweep of a worker is known"
+    elif timezone.now() - swept_at > SWEEP_LATE:
+        problems["worker"] = f"the last sweep was at {swept_at:%Y-%m-%d %H:%M:%S} UTC"
     return JsonResponse({"ready": not problems, "problems": problems}, status=503 if problems else 200)
 
 

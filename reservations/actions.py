@@ -150,7 +150,7 @@ def book(
     try:
         with transaction.atomic(durable=True):
             # The workspace's row first: its quota is then exact, and a repeated key waits for the first.
-            workspace = Workspace.objects.select_for_update().get(pk=workspace.pk)
+            workspace = Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
             if once and (first := earlier(by, once)):
                 return first, False
             start, end = check(booking, workspace, now)
@@ -275,7 +275,7 @@ def delete_volume(*, volume: WorkspaceVolume, by: User, now: datetime) -> None:
     Raises VolumeInUse. Deleting it a second time changes nothing.
     """
     with transaction.atomic(durable=True):
-        Workspace.objects.select_for_update().get(pk=volume.workspace_id)  # nobody books it meanwhile
+        Workspace.objects.select_for_update(no_key=True).get(pk=volume.workspace_id)  # nobody books it meanwhile
         users = Reservation.objects.live().filter(kept_volume=volume).select_related("service").order_by("start")
         if user := users.first():
             how = "is used by" if user.start <= now else "is booked for"

@@ -80,7 +80,7 @@ def _volumes(node: Node) -> Iterator[Finding]:
             3,
             node.name,
             f"{name} is mounted but no live reservation uses it",
-            f"On {node.name}: umount {volumes.ROOT}/volumes/{name} (and {volumes.ROOT}/stores/{name}).",
+            "The workers unmount it within two minutes.",
         )
     local = {v.machine_name for v in Volume.objects.filter(server=None).exclude(state=Volume.State.REMOVED)}
     for name in sorted(volumes.list_local(host) - local):

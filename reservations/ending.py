@@ -119,7 +119,7 @@ def _give_up_unused(reservation: Reservation) -> None:
     """A kept volume that was never attached has nothing in it to keep: it goes, unless it is booked again."""
     if reservation.kept_volume is None:
         return
-    Workspace.objects.select_for_update().get(pk=reservation.workspace_id)  # nobody books it meanwhile
+    Workspace.objects.select_for_update(no_key=True).get(pk=reservation.workspace_id)  # nobody books it meanwhile
     others = Reservation.objects.live().filter(kept_volume=reservation.kept_volume).exclude(pk=reservation.pk)
     if not others.exists():
         rows = Volume.objects.filter(pk=reservation.kept_volume.volume_id, formatted_at=None)

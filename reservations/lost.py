@@ -3,13 +3,19 @@
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import F
 
 from accounts import audit
 from compute import capacity
+from compute.capacity import NoCapacity
 from compute.models import Node, Volume
-from reservations import actions
-from reservations.models import Container
+from reservations import actions, claims, starting
+from reservations.models import Container, Reservation
 from reservations.states import State
+
+
+class Busy(Exception):
+    """A worker has one of the reservations in its hands; nothing was done to it."""
 
 
 def declare_lost(*, node: Node, by: object, now: datetime) -> int:
@@ -18,7 +24,7 @@ def declare_lost(*, node: Node, by: object, now: datetime) -> int:
     Local volumes are lost. Remote ones are free for the next node: their multi-mount protection still refuses it
     should the lost node be writing after all.
     """
-    ended = 0
+    ended = _place_anew(node, by, now)
     for container in Container.objects.filter(node=node, gone_at=None).select_related("reservation", "allocation"):
         with transaction.atomic(durable=True):
             reservation = container.reservation
@@ -36,4 +42,27 @@ def declare_lost(*, node: Node, by: object, now: datetime) -> int:
                 Volume.objects.filter(pk=container.volume_id, node=node).update(state=Volume.State.DETACHED, node=None)
     with transaction.atomic(durable=True):
         audit.record(by=by, action="node.lost", target=f"node:{node.pk}", name=node.name, ended=ended)
+    return ended
+
+
+def _place_anew(node: Node, by: object, now: datetime) -> int:
+    """What was booked there for later gets a place on another node; returns how many found none and were ended."""
+    ended = 0
+    waiting = Reservation.objects.filter(
+        state=State.BOOKED, containers__node=node, containers__gone_at=None, generation=F("containers__generation")
+    )
+    for found in waiting.values_list("pk", flat=True):
+        reservation = claims.claim(found, now)
+        if reservation is None:
+            raise Busy(f"Reservation {found} is being looked at in this moment; try again.")
+        try:
+            container = starting.container_of(reservation)
+            starting.move_elsewhere(reservation, container, f"its node {node.name} was lost", now)
+        except NoCapacity as none:
+            text = f"Its node {node.name} was lost, and no other has room: {none}"
+            with transaction.atomic(durable=True):
+                actions.start_ending(reservation, text=text, by=by, now=now, failure=text[:400])
+            ended += 1
+        finally:
+            claims.let_go(reservation.pk, reservation.claim_token)
     return ended

@@ -296,7 +296,7 @@ def _use_other_ports(reservation: Reservation, container: Container, clock: Cloc
     with transaction.atomic(durable=True):
         renew(reservation, clock())
         capacity.change_ports(
-            Forward.objects.select_for_update(of=("self",))
+            Forward.objects.select_for_update(of=("self",), no_key=True)
             .select_related("node__gateway")
             .filter(endpoint__reservation=reservation)
         )

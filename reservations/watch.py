@@ -28,7 +28,9 @@ def sweep(now: datetime) -> int:
     """Send a hint for every reservation that is due; how many. Two sweeps at once share the work."""
     with transaction.atomic():
         due = list(
-            Reservation.objects.due(now).select_for_update(skip_locked=True).values_list("pk", flat=True)[:AT_ONCE]
+            Reservation.objects.due(now)
+            .select_for_update(skip_locked=True, no_key=True)
+            .values_list("pk", flat=True)[:AT_ONCE]
         )
         Reservation.objects.filter(pk__in=due).update(look_at=now + HINTED_FOR)
     for reservation_id in due:

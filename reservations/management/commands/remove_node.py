@@ -7,13 +7,14 @@ from django.utils import timezone
 
 from compute import actions
 from compute.models import Node
-from reservations.lost import declare_lost
+from reservations.lost import Busy, declare_lost
 
 
 class Command(BaseCommand):
     help = (
         "Take a node that nothing is booked on any more out of the fleet (drain it first). With --lost: one that will"
-        " never come back; what was on it is ended as failed, its local data is gone, remote volumes are free again."
+        " never come back; what was on it is ended as failed, its local data is gone, remote volumes are free"
+        " again, and what was booked there for later moves to other nodes."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -27,7 +28,10 @@ class Command(BaseCommand):
         if lost and row.health == Node.Health.OK:
             raise CommandError(f"The node {node} answers, so it is not lost: drain it, or end what is on it.")
         if lost:
-            ended = declare_lost(node=row, by="manage.py remove_node --lost", now=timezone.now())
+            try:
+                ended = declare_lost(node=row, by="manage.py remove_node --lost", now=timezone.now())
+            except Busy as problem:
+                raise CommandError(str(problem)) from problem
             self.stdout.write(f"{ended} reservations of {node} were ended.")
         try:
             actions.remove_node(node=row, by="manage.py remove_node")

@@ -69,10 +69,14 @@ def test_ports_that_are_given_back_may_be_there_if_they_were_wanted(
     assert Forward.objects.values_list("wanted", "applied").get() == (False, applied)
 
 
+def void(answer: object) -> None:
+    """A hook answers nothing."""
+
+
 def test_what_moved_during_the_apply_is_not_marked_as_applied(fake: FakeGateway, forward: Forward) -> None:
     other = make_node("two")
     Forward.objects.update(wanted=True)
-    fake.trouble.before = lambda call: Forward.objects.update(node=other, applied=False)
+    fake.trouble.before = lambda call: void(Forward.objects.update(node=other, applied=False))
 
     forwarding.sync(forward.gateway)
 
@@ -84,7 +88,7 @@ def test_what_got_another_port_during_the_apply_is_not_marked_as_applied(
     field: str, fake: FakeGateway, forward: Forward
 ) -> None:
     Forward.objects.update(wanted=True)
-    fake.trouble.before = lambda call: Forward.objects.update(**{field: 29_999, "applied": False})
+    fake.trouble.before = lambda call: void(Forward.objects.update(**{field: 29_999, "applied": False}))
 
     forwarding.sync(forward.gateway)
 

@@ -1,8 +1,10 @@
 """The cache while Redis is down."""
 
 import logging
+from typing import Any
 
 import pytest
+from django.test import Client
 from redis.exceptions import ConnectionError as RedisDown
 
 from portal.cache import ForgivingRedisCache
@@ -34,3 +36,13 @@ def test_redis_being_down_is_what_it_forgives(cache: ForgivingRedisCache) -> Non
         raise RedisDown("refused")
 
     assert cache._or(7, down) == 7
+
+
+@pytest.mark.django_db
+def test_ready_says_that_redis_is_missing(client: Client, settings: Any) -> None:
+    settings.REDIS_URL = "unix:///nowhere/redis.sock"
+
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert "redis" in answer.json()["problems"]

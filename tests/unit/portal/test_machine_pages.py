@@ -37,15 +37,6 @@ def test_without_a_worker_that_sweeps_it_is_not_ready() -> None:
     assert ready() == (200, [])
 
 
-def test_without_redis_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(key: str) -> None:
-        raise RedisError("connection refused")
-
-    monkeypatch.setattr(cache, "get", refuse)
-
-    assert ready() == (503, ["redis"])
-
-
 def test_without_its_database_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     from django.db import OperationalError, connection
 

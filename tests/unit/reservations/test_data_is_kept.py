@@ -2,7 +2,6 @@
 
 import socket
 import threading
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -15,7 +14,7 @@ from compute.models import Allocation, Node, Volume
 from reservations import actions, starting
 from reservations.lost import declare_lost
 from reservations.models import Container, Reservation
-from tests.factories import make_node, make_reservation, make_service, make_storage, profile
+from tests.factories import at, make_node, make_reservation, make_service, make_storage, profile
 from tests.fakes import FakeEngine
 from tests.unit.conftest import Machines
 from tests.unit.reservations.looks import nothing_is_left, story
@@ -130,6 +129,30 @@ def test_what_still_ran_on_a_lost_node_fails_and_its_kept_volume_is_free(machine
     assert story(failed)[-2:] == ["ending", "failed"]
 
 
+def test_what_was_booked_on_a_lost_node_for_later_moves_to_another(machines: Machines, node: Node) -> None:
+    later = make_reservation(start=at(5))
+    two = make_node("two", cores=8)
+
+    ended = declare_lost(node=node, by="test", now=machines.clock.now)
+
+    moved = Reservation.objects.get(pk=later.pk)
+    assert ended == 0
+    assert (moved.state, moved.generation, moved.claim_token) == ("booked", 2, None)
+    assert list(Allocation.objects.held().values_list("node", flat=True)) == [two.pk]
+
+
+def test_what_was_booked_for_later_and_fits_nowhere_else_fails(machines: Machines, node: Node) -> None:
+    later = make_reservation(start=at(5))
+
+    ended = declare_lost(node=node, by="test", now=machines.clock.now)
+
+    failed = machines.settle(later)
+    assert ended == 1
+    assert failed.state == "failed"
+    assert "was lost, and no other has room" in failed.failure
+    assert not Allocation.objects.held().exists()
+
+
 def test_a_node_that_answers_is_not_lost(machines: Machines, node: Node) -> None:
     with pytest.raises(CommandError, match="answers, so it is not lost"):
         call_command("remove_node", "one", "--lost")
@@ -158,7 +181,13 @@ def test_a_silent_node_does_not_keep_the_containers_of_the_others(
 )
 def test_who_accepts_and_hangs_up_at_once_is_not_ready(greets: bool, hangs_up: bool, ready: bool) -> None:
     ours, theirs = socket.socketpair()
-    behave: Callable[[], None] = theirs.close if hangs_up else (lambda: greets and theirs.send(b"x") and None)
+
+    def behave() -> None:
+        if hangs_up:
+            theirs.close()
+        elif greets:
+            theirs.send(b"x")
+
     answering = threading.Thread(target=behave)
     answering.start()
 

@@ -7,6 +7,7 @@ import pytest
 from compute.models import Node
 from reservations import claims
 from reservations.models import Reservation
+from reservations.transitions import Stale
 from tests.factories import NOW, make_reservation
 
 pytestmark = pytest.mark.django_db
@@ -38,7 +39,7 @@ def test_what_the_dead_worker_still_writes_is_refused(node: Node) -> None:
     assert dead is not None
     claims.work_as("worker-1")
 
-    with pytest.raises(claims.Stale):
+    with pytest.raises(Stale):
         claims.renew(dead, NOW)
 
     assert Reservation.objects.get(pk=reservation.pk).claim_token is None
