@@ -24,6 +24,7 @@ from compute.scheduler import Candidate, Request, Short, Step
 
 PLACING = 0x6265727468  # "berth": the key of the advisory lock
 BATCH = 16
+NEAREST = 64
 
 
 class NoCapacity(Exception):
@@ -78,14 +79,24 @@ def place(
 def choose(request: Request, exclude: Collection[int] = ()) -> Candidate | Short:
     """What `scheduler.choose` says of all lending nodes, without reading every step of every node.
 
-    What is held at the window's first instant is a lower bound of the peak. Nodes are looked at in the order of
-    that bound, some at a time, until the best exact peak is no worse than the next bound.
+    What is held at the window's first instant is a lower bound of the peak. The nodes nearest to the best bound
+    are looked at first; all of them only when the best exact peak among those is worse than the last bound seen.
     """
-    bounds = _held_at(request, exclude)
-    # Sorted by the rounded ratio, which is quick and never turns an order round; equal ones are told apart by rank.
-    hopeful = sorted((bound for bound in bounds if scheduler.fits(request, bound)), key=_rounded)
+    for many in (NEAREST, None):
+        bounds = _held_at(request, exclude, fitting=True, many=many)
+        best = _best(bounds, request)
+        if best and (many is None or len(bounds) < many or _rounded(best) < _rounded(bounds[-1])):
+            return best
+        if not best and len(bounds) < NEAREST:
+            break  # those were all that could fit
+    return scheduler.choose(request, _with_peaks(_held_at(request, exclude, fitting=False, many=None), request))
+
+
+def _best(hopeful: list[Candidate], request: Request) -> Candidate | None:
+    """The best of these, given in the order of their bounds; some peaks are read at a time."""
     best: Candidate | None = None
     size = BATCH
+    # The rounded ratio is quick and never turns an order round; equal ones are told apart by the exact rank.
     while hopeful and (best is None or _rounded(hopeful[0]) <= _rounded(best)):
         batch, hopeful = hopeful[:size], hopeful[size:]
         for candidate in _with_peaks(batch, request):
@@ -94,30 +105,45 @@ def choose(request: Request, exclude: Collection[int] = ()) -> Candidate | Short
             ):
                 best = candidate
         size *= 2
-    if best is not None:
-        return best
-    return scheduler.choose(request, _with_peaks(bounds, request))
+    return best
 
 
 def _rounded(candidate: Candidate) -> float:
     return candidate.peak_ram_mib / candidate.ram_mib
 
 
-def _held_at(request: Request, exclude: Collection[int]) -> list[Candidate]:
-    """Every lending node, with what is held at the window's first instant in place of a peak."""
+def _held_at(request: Request, exclude: Collection[int], *, fitting: bool, many: int | None) -> list[Candidate]:
+    """Lending nodes with what is held at the window's first instant in place of a peak, the emptiest first.
+
+    `fitting`: only those where the request fits at that instant; `many`: at most so many (None: all).
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT node.id, node.name, node.ram_mib, node.cores,
-                   coalesce(step.ram_mib, 0), coalesce(step.cores, 0)
-            FROM compute_node node
-            LEFT JOIN LATERAL (
-                SELECT ram_mib, cores FROM compute_loadstep
-                WHERE node_id = node.id AND at <= %s ORDER BY at DESC LIMIT 1
-            ) step ON true
-            WHERE node.state = %s AND node.health = %s AND node.id <> ALL(%s) AND (node.ssh <> '' OR NOT %s)
+            SELECT id, name, node_ram, node_cores, held_ram, held_cores FROM (
+                SELECT node.id, node.name, node.ram_mib AS node_ram, node.cores AS node_cores,
+                       coalesce(step.ram_mib, 0) AS held_ram, coalesce(step.cores, 0) AS held_cores
+                FROM compute_node node
+                LEFT JOIN LATERAL (
+                    SELECT ram_mib, cores FROM compute_loadstep
+                    WHERE node_id = node.id AND at <= %s ORDER BY at DESC LIMIT 1
+                ) step ON true
+                WHERE node.state = %s AND node.health = %s AND node.id <> ALL(%s) AND (node.ssh <> '' OR NOT %s)
+            ) lending
+            WHERE NOT %s OR (held_ram + %s <= node_ram AND held_cores + %s <= node_cores)
+            ORDER BY held_ram::float8 / node_ram LIMIT %s
             """,
-            [request.start, Node.State.ACTIVE, Node.Health.OK, list(exclude), request.needs_host],
+            [
+                request.start,
+                Node.State.ACTIVE,
+                Node.Health.OK,
+                list(exclude),
+                request.needs_host,
+                fitting,
+                request.ram_mib,
+                request.cores,
+                many,
+            ],
         )
         return [Candidate(*row) for row in cursor.fetchall()]
 
