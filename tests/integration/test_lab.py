@@ -256,10 +256,12 @@ def test_an_up_killed_half_way_can_be_repeated_and_removed(tmp_path: Path, secon
     process.wait()
 
     lab = Lab("t-half", labs)
-    lab.up(echo=_quiet)
-    assert lab.status().ok
-    assert len(strays(lab.store.directory)) == len(lab.specs)
-    lab.down(echo=_quiet)
+    try:
+        lab.up(echo=_quiet)
+        assert lab.status().ok
+        assert len(strays(lab.store.directory)) == len(lab.specs)
+    finally:  # a failure must not leave machines behind
+        lab.down(echo=_quiet)
 
     assert _traces() == before
 
