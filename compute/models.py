@@ -181,6 +181,13 @@ class ForwardQuerySet(models.QuerySet["Forward"]):
     def wanted(self) -> "ForwardQuerySet":
         return self.filter(wanted=True)
 
+    def unwant(self) -> int:
+        """The gateway should not have these rules any more.
+
+        What was wanted may be there, even if its apply gave no answer: it counts as applied until it was taken away.
+        """
+        return self.filter(wanted=True).update(wanted=False, applied=True)
+
     def held(self) -> "ForwardQuerySet":
         return self.filter(released_at=None)
 

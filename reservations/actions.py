@@ -51,6 +51,15 @@ class Booking:
     name: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a booking takes: its volume's size, whether that is a new one to be kept, and the place to look for."""
+
+    storage_gb: int
+    keeps_new: bool
+    request: Request
+
+
 class InvalidBooking(Exception):
     """Something in the booking cannot be; `problems` has a sentence for each field."""
 
@@ -184,22 +193,31 @@ def earlier(user: User, once: tuple[str, str]) -> Reservation | None:
     return found.reservation
 
 
+def need(booking: Booking, workspace: Workspace, start: datetime, end: datetime, now: datetime) -> Need:
+    """What the booking takes over [start, end), as a quote and the booking itself ask for it.
+
+    Raises OverQuota, or NoCapacity when no storage server has room for its volume; one of C2 gets its server when
+    it starts.
+    """
+    profile = StorageProfile.Code(booking.storage.code)
+    storage_gb = booking.volume.volume.size_gb if booking.volume else booking.storage_gb or booking.storage.default_gb
+    keeps_new = profile == StorageProfile.Code.C3 and booking.volume is None
+    own_gb = 0 if profile == StorageProfile.Code.C3 else storage_gb
+    hold = quota.Hold(start, end, booking.size.ram_mib, booking.size.cores, own_gb)
+    if problem := quota.shortfall(workspace, hold, storage_gb if keeps_new else 0):
+        raise OverQuota(problem)
+    if keeps_new or (profile == StorageProfile.Code.C2 and start <= now):
+        pick_storage(storage_gb)
+    request = Request(booking.size.ram_mib, booking.size.cores, start, end, needs_host(profile))
+    return Need(storage_gb, keeps_new, request)
+
+
 def _write(
     booking: Booking, workspace: Workspace, start: datetime, end: datetime, by: User, now: datetime
 ) -> Reservation:
-    storage_gb = booking.volume.volume.size_gb if booking.volume else booking.storage_gb or booking.storage.default_gb
-    keeps_new = booking.storage.code == StorageProfile.Code.C3 and booking.volume is None
-    own_gb = 0 if booking.storage.code == StorageProfile.Code.C3 else storage_gb
-    wanted = quota.Hold(start, end, booking.size.ram_mib, booking.size.cores, own_gb)
-    if problem := quota.shortfall(workspace, wanted, storage_gb if keeps_new else 0):
-        raise OverQuota(problem)
-    check_room(booking, storage_gb, start, now)
+    wanted = need(booking, workspace, start, end, now)
     ports = [PortRequest(port["name"], port["kind"], port["port"]) for port in booking.service.ports]
-    allocation, forwards = capacity.place(
-        Request(booking.size.ram_mib, booking.size.cores, start, end, needs_host(booking.storage.code)),
-        ports,
-        rest=port_rest(),
-    )
+    allocation, forwards = capacity.place(wanted.request, ports, rest=port_rest())
     reservation = Reservation.objects.create(
         workspace=workspace,
         created_by=by,
@@ -209,7 +227,7 @@ def _write(
         ram_mib=booking.size.ram_mib,
         cores=booking.size.cores,
         storage=booking.storage.code,
-        storage_gb=storage_gb,
+        storage_gb=wanted.storage_gb,
         kept_volume=booking.volume,
         start=start,
         end=end,
@@ -220,8 +238,9 @@ def _write(
         # A start that is due now gets its hint at once; the sweep looks only if that one was lost.
         look_at=max(start, now + IN_A_MOMENT),
     )
-    if keeps_new:
-        volume = Volume.objects.create(size_gb=storage_gb, kept=True, server=pick_storage(storage_gb, hold=True))
+    if wanted.keeps_new:
+        server = pick_storage(wanted.storage_gb, hold=True)
+        volume = Volume.objects.create(size_gb=wanted.storage_gb, kept=True, server=server)
         reservation.kept_volume = WorkspaceVolume.objects.create(
             workspace=workspace,
             name=f"{booking.service.slug}-{reservation.pk}",
@@ -243,13 +262,6 @@ def port_rest() -> timedelta:
 def needs_host(storage_code: str) -> bool:
     """Whether a node must mount something by itself, which takes more than its engine."""
     return storage_code != StorageProfile.Code.C1
-
-
-def check_room(booking: Booking, storage_gb: int, start: datetime, now: datetime) -> None:
-    """Raise NoCapacity when no storage server has room for a new volume; one of C2 gets its server when it starts."""
-    new = booking.storage.code == StorageProfile.Code.C3 and booking.volume is None
-    if new or (booking.storage.code == StorageProfile.Code.C2 and start <= now):
-        pick_storage(storage_gb)
 
 
 def pick_storage(size_gb: int, *, hold: bool = False) -> StorageServer:
@@ -305,8 +317,7 @@ def end(*, reservation: Reservation, text: str, by: object, now: datetime) -> bo
 def start_ending(reservation: Reservation, *, text: str, by: object, now: datetime, **changes: Any) -> None:
     """The transition to `ending`, wherever it comes from: the gateway's rules are unwanted in the same instant."""
     transition(reservation, State.ENDING, text=text, by=by, now=now, reason=text[:400], **changes)
-    # What was wanted may be there, even if the apply gave no answer: so it counts as applied until it was taken away.
-    Forward.objects.filter(endpoint__reservation=reservation, wanted=True).update(wanted=False, applied=True)
+    Forward.objects.filter(endpoint__reservation=reservation).unwant()
 
 
 def wish(*, reservation: Reservation, wish: Reservation.Wish, by: User, now: datetime) -> bool:

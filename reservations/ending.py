@@ -48,7 +48,7 @@ def present(reservation: Reservation) -> list[Container]:
 
 def _unroute(reservation: Reservation) -> None:
     forwards = Forward.objects.filter(endpoint__reservation=reservation)
-    forwards.filter(wanted=True).update(wanted=False, applied=True)  # it may be there
+    forwards.unwant()
     by_gateway: dict[int, list[int]] = {}
     for gateway_id, forward_id in forwards.values_list("gateway_id", "pk"):
         by_gateway.setdefault(gateway_id, []).append(forward_id)
@@ -67,7 +67,11 @@ def remove_container(container: Container, clock: Clock) -> None:
                 volumes.detach(host, volume.spec)
             else:
                 volumes.remove_local(host, volume.spec)
-    now = clock()
+    note_gone(container, clock())
+
+
+def note_gone(container: Container, now: datetime) -> None:
+    """The container is known to be gone: its RAM and cores are free, its volume is detached or went with it."""
     with transaction.atomic():
         capacity.release(container.allocation, now)
         Container.objects.filter(pk=container.pk).update(gone_at=now, presence="absent", observed_at=now)

@@ -6,10 +6,9 @@ from django.db import transaction
 from django.db.models import F
 
 from accounts import audit
-from compute import capacity
 from compute.capacity import NoCapacity
-from compute.models import Node, Volume
-from reservations import actions, claims, starting
+from compute.models import Node
+from reservations import actions, claims, ending, starting
 from reservations.models import Container, Reservation
 from reservations.states import State
 
@@ -25,7 +24,8 @@ def declare_lost(*, node: Node, by: object, now: datetime) -> int:
     should the lost node be writing after all.
     """
     ended = _place_anew(node, by, now)
-    for container in Container.objects.filter(node=node, gone_at=None).select_related("reservation", "allocation"):
+    rows = Container.objects.select_related("reservation", "allocation", "volume__server")
+    for container in rows.filter(node=node, gone_at=None):
         with transaction.atomic(durable=True):
             reservation = container.reservation
             current = container.generation == reservation.generation
@@ -35,11 +35,7 @@ def declare_lost(*, node: Node, by: object, now: datetime) -> int:
                     reservation, text=text, by=by, now=now, served_until=container.observed_at, failure=text
                 )
                 ended += 1
-            capacity.release(container.allocation, now)
-            Container.objects.filter(pk=container.pk).update(gone_at=now, presence="absent")
-            if container.volume_id:
-                Volume.objects.filter(pk=container.volume_id, server=None).update(state=Volume.State.REMOVED, node=None)
-                Volume.objects.filter(pk=container.volume_id, node=node).update(state=Volume.State.DETACHED, node=None)
+            ending.note_gone(container, now)
     with transaction.atomic(durable=True):
         audit.record(by=by, action="node.lost", target=f"node:{node.pk}", name=node.name, ended=ended)
     return ended

@@ -7,11 +7,10 @@ from decimal import Decimal
 from accounts.models import Workspace
 from compute import capacity, scheduler
 from compute.capacity import NoCapacity
-from compute.scheduler import Request, Short
-from reservations import actions, pricing, quota
+from compute.scheduler import Short
+from reservations import actions, pricing
 from reservations.actions import Booking
 from reservations.forms import BookingForm
-from reservations.models import StorageProfile
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +50,10 @@ def quote_booking(booking: Booking, workspace: Workspace, now: datetime) -> Quot
 def _why_not(
     booking: Booking, workspace: Workspace, start: datetime, end: datetime, now: datetime
 ) -> tuple[str, datetime | None]:
-    storage_gb = booking.volume.volume.size_gb if booking.volume else booking.storage_gb or booking.storage.default_gb
-    kept = booking.storage.code == StorageProfile.Code.C3
-    hold = quota.Hold(start, end, booking.size.ram_mib, booking.size.cores, 0 if kept else storage_gb)
-    over = quota.shortfall(workspace, hold, storage_gb if kept and not booking.volume else 0)
-    if over:
-        return over, None
     try:
-        actions.check_room(booking, storage_gb, start, now)
-    except NoCapacity as none:
-        return str(none), None
-    needs_host = actions.needs_host(booking.storage.code)
-    request = Request(booking.size.ram_mib, booking.size.cores, start, end, needs_host)
+        request = actions.need(booking, workspace, start, end, now).request
+    except (actions.OverQuota, NoCapacity) as no:
+        return str(no), None
     choice = capacity.choose(request)
     if isinstance(choice, Short):
         return scheduler.SENTENCES[choice], capacity.next_slot(request)

@@ -83,7 +83,6 @@ def _booked(reservation: Reservation, clock: Clock) -> bool:
     container = starting.container_of(reservation)
     if container.node.health != Node.Health.OK:
         return _start_elsewhere(reservation, container, f"{container.node.name} is not in service", clock)
-    wait = ""
     with transaction.atomic(durable=True):
         wait = capacity.take(container.allocation, now)
         if not wait:
