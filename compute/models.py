@@ -1,5 +1,6 @@
 """Facts about the machines. Constraints hold what must never happen; `capacity` alone writes allocations."""
 
+import uuid
 from datetime import datetime
 
 from django.contrib.postgres.constraints import ExclusionConstraint
@@ -59,6 +60,8 @@ class StorageServer(models.Model):
     path = models.CharField(max_length=200, default="/volumes", validators=[not_an_option])
     capacity_gb = models.PositiveIntegerField(default=1000)
     active = models.BooleanField(default=True)
+    last_seen_at = models.DateTimeField(null=True, blank=True, editable=False)
+    problem = models.CharField(max_length=300, blank=True, editable=False, help_text="why its last probe failed")
 
     class Meta:
         ordering = ["name"]
@@ -92,7 +95,9 @@ class Node(models.Model):
 
     class Health(models.TextChoices):
         OK = "ok"
-        UNKNOWN = "unknown"
+        UNKNOWN = "unknown", "unknown: no answer for some seconds; nothing on it is touched or moved"
+        LOST = "lost", "lost: no answer for so long that what ran on it is started elsewhere"
+        RETURNING = "returning", "returning: it answers again; old copies are removed before it is given anything"
 
     name = models.CharField(max_length=63, unique=True, validators=[machine_name])
     address = models.CharField("private address", max_length=253, validators=[not_an_option])
@@ -108,6 +113,16 @@ class Node(models.Model):
     health_reason = models.CharField(max_length=300, blank=True)
     failures = models.PositiveIntegerField(default=0, help_text="probes failed in a row")
     last_seen_at = models.DateTimeField(null=True, blank=True)
+    lost_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="when it was declared lost")
+    probe_until = models.DateTimeField(null=True, blank=True, editable=False, help_text="a probe is on its way")
+    runtime = models.CharField(
+        "container runtime", max_length=40, blank=True, help_text="as runsc (gVisor); empty: the engine's own"
+    )
+    guard_checked_at = models.DateTimeField(null=True, blank=True, editable=False)
+    guard_problem = models.CharField(
+        max_length=300, blank=True, editable=False, help_text="what is wrong with the node's own timer or firewall"
+    )
+    tls_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     engine_version = models.CharField(max_length=60, blank=True)
     containers_found = models.PositiveIntegerField(null=True, blank=True)
 
@@ -210,6 +225,9 @@ class Forward(models.Model):
     during = DateTimeRangeField()
     wanted = models.BooleanField(default=False, help_text="the gateway should have this rule now")
     applied = models.BooleanField(default=False, help_text="the gateway has this rule, as far as we know")
+    cut = models.BooleanField(
+        default=False, help_text="it led elsewhere: those connections are ended at the next apply"
+    )
     released_at = models.DateTimeField(null=True, blank=True)
 
     objects = ForwardQuerySet.as_manager()
@@ -272,6 +290,10 @@ class Volume(models.Model):
     formatted_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="first attached; from then on it is never made anew"
     )
+    uuid = models.UUIDField(
+        null=True, blank=True, editable=False, default=uuid.uuid4, help_text="of its file system: only it is mounted"
+    )
+    problem = models.CharField(max_length=300, blank=True, editable=False, help_text="why it is degraded, for people")
 
     class Meta:
         constraints = [

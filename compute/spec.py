@@ -12,6 +12,7 @@ LABEL_RESERVATION = "berth.reservation"
 LABEL_GENERATION = "berth.generation"
 LABEL_EXPIRES_AT = "berth.expires_at"
 LABEL_WORKSPACE = "berth.workspace"
+LABEL_KEY = "berth.key"  # of the reservation: an id may come twice when a database was restored
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class VolumeSpec:
     size_gb: int
     remote: "RemoteStore | None" = None
     fresh: bool = True
+    uuid: str = ""  # of its file system; empty: not checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,10 @@ class ContainerSpec:
     hostname: str = ""
     volume_path: str | None = None  # a directory on the node
     mount_path: str | None = None  # where the container sees it
+    read_only: bool = False
+    scratch: tuple[str, ...] = ()  # folders in memory
+    runtime: str = ""  # of the node; empty: the engine's own
+    internet: bool = True
 
     @property
     def network(self) -> str:

@@ -25,7 +25,14 @@ app.autodiscover_tasks()
 @worker_ready.connect
 def free_old_claims(sender: Any, **kwargs: Any) -> None:
     """A worker that starts frees what its dead predecessor of the same name had claimed."""
-    from reservations.claims import work_as  # the apps are loaded by now
+    from django.conf import settings  # the apps are loaded by now
+
+    from compute import failpoints
+    from reservations.claims import work_as
+
+    if settings.BERTH_FAIL_DIR:
+        logger.warning("fail points are on: this worker dies where a test says so (BERTH_FAIL_DIR)")
+        failpoints.arm_from(settings.BERTH_FAIL_DIR)
 
     freed = work_as(sender.hostname)
     if freed:

@@ -225,6 +225,7 @@ BERTH_SSH_KEY = env.path("BERTH_SSH_KEY")
 BERTH_SSH_KNOWN_HOSTS = env.path("BERTH_SSH_KNOWN_HOSTS")
 BERTH_TLS_DIR = env.path("BERTH_TLS_DIR")
 BERTH_RUN_DIR = ROOT / env.text("BERTH_RUN_DIR", "var/run")
+BERTH_FAIL_DIR = env.path("BERTH_FAIL_DIR")  # tests only: see compute/failpoints.py
 BERTH_REGISTRY = env.text("BERTH_REGISTRY", "")
 BERTH_STEP_MINUTES = env.whole("BERTH_STEP_MINUTES", 15, 1, 1440)
 BERTH_PORT_REST_MINUTES = env.whole("BERTH_PORT_REST_MINUTES", 10, 0, 1440)

@@ -7,6 +7,7 @@ from django.db import models, transaction
 from accounts.models import Workspace
 from compute import capacity, drivers, forwarding, volumes
 from compute.engine import EngineRefused
+from compute.failpoints import hit
 from compute.models import Forward, Gateway, Node, Volume
 from compute.shell import CommandFailed, NoAnswer
 from reservations import actions
@@ -24,6 +25,7 @@ def take_down(reservation: Reservation, clock: Clock) -> None:
     Raises NoAnswer, EngineRefused or CommandFailed when that cannot be seen; what was done so far stays done.
     """
     _unroute(reservation)
+    hit("forwards-taken-away")
     trouble: list[Exception] = []
     for container in present(reservation):
         renew(reservation, clock())
@@ -37,7 +39,9 @@ def take_down(reservation: Reservation, clock: Clock) -> None:
             trouble.append(problem)
     if trouble:
         raise trouble[0]
+    hit("containers-gone")
     _remove_volumes(reservation)
+    hit("volumes-removed")
 
 
 def present(reservation: Reservation) -> list[Container]:
@@ -60,6 +64,7 @@ def remove_container(container: Container, clock: Clock) -> None:
     """Container, network and mount off the node, then its RAM and cores are free. Raises as `take_down`."""
     if container.allocation.taken_at is not None:
         drivers.engine(container.node).remove(container.machine_name)
+        hit("container-removed")
         host = drivers.host(container.node)
         volume = container.volume
         if host and volume and not _shared(container).filter(node=container.node).exists():
@@ -67,6 +72,7 @@ def remove_container(container: Container, clock: Clock) -> None:
                 volumes.detach(host, volume.spec)
             else:
                 volumes.remove_local(host, volume.spec)
+        hit("volume-taken-off")
     note_gone(container, clock())
 
 

@@ -20,6 +20,7 @@ from django.utils import timezone
 from compute import capacity, drivers
 from compute.capacity import NoCapacity
 from compute.engine import EngineRefused, RegistrySilent
+from compute.failpoints import hit
 from compute.health import mark_unreachable
 from compute.models import Node
 from compute.shell import CommandFailed, NoAnswer
@@ -44,6 +45,7 @@ def reconcile(reservation_id: int, clock: Clock = timezone.now) -> None:
     if reservation is None:
         return
     token = reservation.claim_token
+    hit("claimed")
     again = False
     try:
         for _ in range(MOST_STEPS):

@@ -14,6 +14,7 @@ from django.db import transaction
 from compute import capacity, drivers, forwarding, volumes
 from compute.capacity import NoCapacity, PortRequest
 from compute.engine import ContainerEngine, EngineRefused, ImageMissing, PortTaken, RegistrySilent
+from compute.failpoints import hit
 from compute.models import Forward, Node, Volume
 from compute.scheduler import Request
 from compute.shell import NoAnswer
@@ -100,7 +101,9 @@ def bring_up(reservation: Reservation, container: Container, clock: Clock) -> bo
     # Only now: a packet that is forwarded before the container's interface is up leaves its address unresolved
     # on the node, and everybody waits a second for the next try (ARP, RFC 1122 section 2.3.2.1).
     _want_forwards(reservation)
+    hit("forwards-wanted")
     _route(reservation)
+    hit("forwards-applied")
     return _answers(reservation, container, engine)
 
 
@@ -108,12 +111,14 @@ def _create(reservation: Reservation, container: Container, engine: ContainerEng
     _remove_older(reservation, container, clock)
     _pull(reservation, engine, clock)
     volume = _volume_row(reservation, container)
+    hit("volume-noted")
     host = drivers.host(container.node)
     spec = _spec(reservation, container)
     network = _side.submit(engine.make_network, spec)
     try:
         if volume and host:
             spec = replace(spec, volume_path=volumes.attach(host, volume.spec))
+            hit("volume-attached")
             Volume.objects.filter(pk=volume.pk, formatted_at=None).update(formatted_at=clock())
         engine.create(spec)
     except ImageMissing as problem:
@@ -121,12 +126,14 @@ def _create(reservation: Reservation, container: Container, engine: ContainerEng
     finally:  # whatever happens, nothing of ours goes on behind our back
         wait([network])
     network.result()
+    hit("container-created")
     renew(reservation, clock())
     try:
         seen = engine.start(spec)
     except PortTaken as problem:
         _use_other_ports(reservation, container, clock)
         raise PortsTaken(str(problem)) from problem
+    hit("container-started")
     write_observation(container, seen, clock())
 
 

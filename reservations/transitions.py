@@ -7,6 +7,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange  # type: ignore[import-untyped]
 
+from compute.failpoints import hit
 from reservations import states
 from reservations.models import Event, Reservation, UsagePeriod
 from reservations.states import RULES, State
@@ -67,6 +68,7 @@ def transition(
             )
     for name, value in changes.items():
         setattr(reservation, name, value)
+    hit(f"moved-to-{new}")
 
 
 def close_usage(reservation: Reservation, until: datetime) -> None:

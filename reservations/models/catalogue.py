@@ -79,6 +79,12 @@ class Service(models.Model):
     mount_path = models.CharField(max_length=200, blank=True)
     capabilities = models.JSONField(default=list, blank=True)
     pids = models.PositiveIntegerField(default=512)
+    read_only = models.BooleanField(default=False, help_text="its root file system cannot be written to")
+    scratch = models.JSONField(default=list, blank=True, help_text="folders in memory that it may write to")
+    writes_mib = models.PositiveIntegerField(
+        "writes at most (MiB)", default=1024, help_text="on its root file system, apart from its volume"
+    )
+    internet = models.BooleanField(default=True, help_text="may its containers begin connections to the internet")
     min_ram_mib = models.PositiveIntegerField(default=64)
     default_size = models.ForeignKey(Size, on_delete=models.PROTECT)
     active = models.BooleanField(default=True)

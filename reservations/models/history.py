@@ -49,11 +49,15 @@ class UsagePeriod(models.Model):
 
 
 class Orphan(models.Model):
-    """Something with our label on a node that no live reservation owns, since it was first seen there."""
+    """Something with our label on a node that no live reservation owns, since it was first seen there.
+
+    What the rows cannot know (they are of an older backup) is quarantined: stopped, kept, and shown to operators.
+    """
 
     node = models.ForeignKey(Node, on_delete=models.CASCADE)
     name = models.CharField(max_length=120)
     first_seen_at = models.DateTimeField(db_default=Now())
+    quarantined_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["node", "name"], name="orphan_once")]

@@ -1,5 +1,6 @@
 """What was booked, where it answers, and its containers."""
 
+import uuid
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -77,6 +78,7 @@ class Reservation(models.Model):
     reason = models.CharField(max_length=400, blank=True, help_text="why it waits or failed, for the customer")
     failure = models.CharField(max_length=400, blank=True, editable=False, help_text="set when it ends as failed")
     generation = models.PositiveIntegerField(default=1, editable=False)
+    key = models.UUIDField(default=uuid.uuid4, editable=False, help_text="on its containers' labels: ids may repeat")
     credentials = SealedJSONField(default=dict, editable=False)
     price = models.DecimalField(max_digits=12, decimal_places=2, help_text="quoted when it was booked")
     rate = models.DecimalField(max_digits=10, decimal_places=4, help_text="a core-hour's price when it was booked")
@@ -260,6 +262,7 @@ class Container(models.Model):
     presence = models.CharField(max_length=10, default="absent")
     exit_code = models.IntegerField(null=True, blank=True)
     observed_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True, help_text="the end that its node was told")
     gone_at = models.DateTimeField(null=True, blank=True, help_text="seen to be gone, with network and mount")
 
     class Meta:
