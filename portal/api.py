@@ -1,16 +1,17 @@
 """The JSON API under /api/v1: bearer tokens, and errors as problem+json (RFC 9457) with a `code`."""
 
-import json
 import logging
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
 from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
+from django.views.decorators.http import require_GET
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.openapi.schema import OpenAPISchema
 from ninja.security import HttpBearer
 
 from accounts.models import ApiToken, User
@@ -18,6 +19,7 @@ from compute.capacity import NoCapacity
 from portal.api_catalogue import router as catalogue_router
 from portal.api_reservations import router as reservations_router
 from portal.api_volumes import router as volumes_router
+from portal.problems import MEDIA_TYPE, problem
 from reservations import actions
 
 logger = logging.getLogger(__name__)
@@ -38,29 +40,30 @@ class BearerToken(HttpBearer):
         return found.user
 
 
-api = NinjaAPI(
+class Api(NinjaAPI):
+    """An API whose document tells of its errors as they are sent."""
+
+    def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
+        document = super().get_openapi_schema(**options)
+        for operation in (found for methods in document["paths"].values() for found in methods.values()):
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400:
+                    answer["content"] = {MEDIA_TYPE: next(iter(answer["content"].values()))}
+        return document
+
+
+api = Api(
     title="Berth",
     version="1",
     description="Book containers and reach them at one public address.",
     urls_namespace="api-v1",
     docs_url=None,
+    docs_decorator=require_GET,
     auth=BearerToken(),
 )
 api.add_router("/reservations", reservations_router)
 api.add_router("/volumes", volumes_router)
 api.add_router("", catalogue_router)
-
-
-def problem(request: HttpRequest, status: int, code: str, detail: str, **more: Any) -> HttpResponse:
-    """An error as application/problem+json."""
-    body = {"status": status, "code": code, "detail": detail, **more}
-    return HttpResponse(json.dumps(body, default=_iso), status=status, content_type="application/problem+json")
-
-
-def _iso(value: object) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    raise TypeError(f"{value!r} has no JSON form")
 
 
 @api.exception_handler(ValidationError)
@@ -70,18 +73,18 @@ def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
         place = [str(part) for part in found["loc"] if part not in {"body", "payload", "query", "path"}]
         errors[".".join(place) or "body"] = str(found["msg"]).removeprefix("Value error, ")
     detail = " ".join(f"{place}: {sentence}." for place, sentence in errors.items())
-    return problem(request, 422, "invalid", detail, errors=errors)
+    return problem(422, "invalid", detail, errors=errors)
 
 
 @api.exception_handler(actions.InvalidBooking)
 def _invalid_booking(request: HttpRequest, error: actions.InvalidBooking) -> HttpResponse:
     errors = {"hours" if field == "duration" else field: text for field, text in error.problems.items()}
-    return problem(request, 422, error.code, str(error), errors=errors)
+    return problem(422, error.code, str(error), errors=errors)
 
 
 @api.exception_handler(NoCapacity)
 def _no_capacity(request: HttpRequest, error: NoCapacity) -> HttpResponse:
-    return problem(request, 409, "no_capacity", str(error), next_slot=error.next_slot)
+    return problem(409, "no_capacity", str(error), next_slot=error.next_slot)
 
 
 @api.exception_handler(actions.OverQuota)
@@ -90,45 +93,45 @@ def _no_capacity(request: HttpRequest, error: NoCapacity) -> HttpResponse:
 def _conflict(
     request: HttpRequest, error: actions.OverQuota | actions.VolumeTaken | actions.VolumeInUse
 ) -> HttpResponse:
-    return problem(request, 409, error.code, str(error))
+    return problem(409, error.code, str(error))
 
 
 @api.exception_handler(actions.KeyReused)
 def _key_reused(request: HttpRequest, error: actions.KeyReused) -> HttpResponse:
-    return problem(request, 422, error.code, str(error))
+    return problem(422, error.code, str(error))
 
 
 @api.exception_handler(AuthenticationError)
 def _unauthorized(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
-    answer = problem(request, 401, "unauthorized", "A valid API token is needed: Authorization: Bearer berth_…")
+    answer = problem(401, "unauthorized", "A valid API token is needed: Authorization: Bearer berth_…")
     answer["WWW-Authenticate"] = "Bearer"
     return answer
 
 
 @api.exception_handler(Http404)
 def _not_found(request: HttpRequest, error: Http404) -> HttpResponse:
-    return problem(request, 404, "not_found", "There is no such thing, or it is not yours.")
+    return problem(404, "not_found", "There is no such thing, or it is not yours.")
 
 
 @api.exception_handler(RequestDataTooBig)
 def _too_large(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
-    return problem(request, 413, "too_large", "The body is too large; a booking has a few hundred bytes.")
+    return problem(413, "too_large", "The body is too large; a booking has a few hundred bytes.")
 
 
 @api.exception_handler(HttpError)
 def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     if isinstance(error.__context__, RequestDataTooBig):
         return _too_large(request, error.__context__)
-    return problem(request, error.status_code, "bad_request", str(error))
+    return problem(error.status_code, "bad_request", str(error))
 
 
 @api.exception_handler(Exception)
 def _fault(request: HttpRequest, error: Exception) -> HttpResponse:
     """A fault of ours: logged whole, and said without its details."""
     logger.exception("%s %s failed", request.method, request.path, exc_info=error)
-    return problem(request, 500, "internal", "Something went wrong on our side; it was logged.")
+    return problem(500, "internal", "Something went wrong on our side; it was logged.")
 
 
 @api.exception_handler(OperationalError)
 def _unavailable(request: HttpRequest, error: OperationalError) -> HttpResponse:
-    return problem(request, 503, "unavailable", "The portal's database does not answer; nothing was changed.")
+    return problem(503, "unavailable", "The portal's database does not answer; nothing was changed.")

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from django.http import HttpRequest
 from django.shortcuts import get_object_or_404
@@ -12,6 +12,7 @@ from pydantic import AfterValidator, AwareDatetime, ConfigDict
 
 from accounts.models import User
 from accounts.workspaces import current_workspace
+from portal.problems import Problem
 from reservations import actions
 from reservations.actions import Booking, InvalidBooking
 from reservations.models import IdempotencyKey, Reservation, Service, Size, StorageProfile, WorkspaceVolume
@@ -53,8 +54,8 @@ class EndpointOut(Schema):
     kind: str
 
 
-class ReservationOut(Schema):
-    """A reservation. `credentials` are yours alone; `price` is what it costs if all of it is served."""
+class ReservationListed(Schema):
+    """A reservation as lists tell it: without what opens it. `price` is what it costs if all of it is served."""
 
     id: int
     name: str
@@ -70,12 +71,10 @@ class ReservationOut(Schema):
     end: datetime
     node: str | None
     endpoints: list[EndpointOut]
-    credentials: dict[str, str]
-    connect: list[str]
     price: Decimal
 
     @classmethod
-    def of(cls, row: Reservation) -> "ReservationOut":
+    def of(cls, row: Reservation, **more: Any) -> Self:
         return cls(
             id=row.pk,
             name=row.name,
@@ -94,20 +93,20 @@ class ReservationOut(Schema):
                 EndpointOut(name=e.name, host=e.host, port=e.port, container_port=e.container_port, kind=e.kind)
                 for e in row.endpoints.all()
             ],
-            credentials=row.credentials,
-            connect=row.connect_commands,
             price=row.price,
+            **more,
         )
 
 
-class Problem(Schema):
-    """An error: `code` for programs, `detail` for people."""
+class ReservationOut(ReservationListed):
+    """A reservation. `credentials` are yours alone, and so are the commands in `connect`, which hold them."""
 
-    status: int
-    code: str
-    detail: str
-    next_slot: datetime | None = None
-    errors: dict[str, str] | None = None
+    credentials: dict[str, str]
+    connect: list[str]
+
+    @classmethod
+    def of(cls, row: Reservation, **more: Any) -> Self:
+        return super().of(row, credentials=row.credentials, connect=row.connect_commands, **more)
 
 
 def _user(request: HttpRequest) -> User:
@@ -117,7 +116,7 @@ def _user(request: HttpRequest) -> User:
 
 @router.post(
     "",
-    response={201: ReservationOut, 409: Problem, 422: Problem, 401: Problem},
+    response={201: ReservationOut, 400: Problem, 409: Problem, 413: Problem, 422: Problem, 401: Problem},
     summary="Book a service",
     openapi_extra={"description": "Repeating it with the same `Idempotency-Key` header returns the first answer."},
 )
@@ -190,12 +189,16 @@ class Filter(Schema):
     offset: int = Field(0, ge=0, le=1_000_000)
 
 
-@router.get("", response={200: list[ReservationOut], 401: Problem}, summary="Your reservations, newest first")
+@router.get(
+    "",
+    response={200: list[ReservationListed], 422: Problem, 401: Problem},
+    summary="Your reservations, newest first, without their credentials",
+)
 def read_all(request: HttpRequest, found: Query[Filter]) -> Any:
     rows = Reservation.objects.visible_to(_user(request)).for_pages().order_by("-created_at", "-pk")
     if found.live is not None:
         rows = rows.live() if found.live else rows.past()
-    return [ReservationOut.of(row) for row in rows[found.offset : found.offset + found.limit]]
+    return [ReservationListed.of(row) for row in rows[found.offset : found.offset + found.limit]]
 
 
 @router.get("/{int:pk}", response={200: ReservationOut, 404: Problem, 401: Problem}, summary="One reservation")

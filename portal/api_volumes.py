@@ -9,7 +9,7 @@ from django.utils import timezone
 from ninja import Router, Schema, Status
 
 from accounts.models import User
-from portal.api_reservations import Problem
+from portal.problems import Problem
 from reservations import actions, kept_volumes
 from reservations.kept_volumes import KeptVolume
 from reservations.models import WorkspaceVolume

@@ -31,7 +31,9 @@ SECURE_HSTS_SECONDS = 0 if INSECURE_HTTP else 31_536_000
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not INSECURE_HTTP
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+if not INSECURE_HTTP:  # a browser takes these from https and from this very host only; ports share cookies
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-berth-session", "__Host-berth-csrf"
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 TRUSTED_PROXIES = env.whole("BERTH_TRUSTED_PROXIES", 0, 0, 10)
 ALLAUTH_TRUSTED_PROXY_COUNT = TRUSTED_PROXIES
@@ -39,6 +41,8 @@ if TRUSTED_PROXIES:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
+FILE_UPLOAD_HANDLERS: list[str] = []  # nothing takes files, so none is written to the disk
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 
 # ---- apps -------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
@@ -62,8 +66,11 @@ INSTALLED_APPS = [
     "ninja",
 ]
 MIDDLEWARE = [
+    "portal.middleware.HeadersMiddleware",
+    "portal.middleware.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "portal.middleware.IntakeMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
