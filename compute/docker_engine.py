@@ -3,6 +3,7 @@
 The low-level client is used: the high-level one inspects after each step, and its list races with removals.
 """
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,12 +14,19 @@ import requests
 import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.tls import TLSConfig
-from docker.types import EndpointConfig, HostConfig, LogConfig, Mount, NetworkingConfig, Ulimit
 
-from compute.engine import EngineRefused, ImageMissing, NoAnswer, PortTaken, Progress, RegistrySilent
-from compute.spec import LABEL_RESERVATION, ContainerSpec, EngineInfo, Observed, Presence
+from compute import docker_config
+from compute.engine import (
+    PROBE_TIMEOUT_S,
+    EngineRefused,
+    ImageMissing,
+    NoAnswer,
+    PortTaken,
+    Progress,
+    RegistrySilent,
+)
+from compute.spec import LABEL_KEY, LABEL_RESERVATION, ContainerSpec, EngineInfo, Observed, Presence, Writes
 
-CPU_PERIOD_US = 100_000
 CONNECT_TIMEOUT_S = 3.05
 STREAM_TIMEOUT_S = 60
 PRESENCE = {
@@ -35,9 +43,25 @@ PRESENCE = {
 class _BoundedClient(docker.APIClient):
     """No call waits without a limit: 3 s for a connection, and a minute for the next line of a stream."""
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._sooner = threading.local()
+        super().__init__(*arguments, **named)
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Calls of this thread inside wait no longer than so much for the connection, nor for the answer."""
+        self._sooner.seconds = seconds
+        try:
+            yield
+        finally:
+            self._sooner.seconds = None
+
     def _set_request_timeout(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         read_s = kwargs.get("timeout", self.timeout)
-        kwargs["timeout"] = (CONNECT_TIMEOUT_S, STREAM_TIMEOUT_S if read_s is None else read_s)
+        limits = (CONNECT_TIMEOUT_S, STREAM_TIMEOUT_S if read_s is None else read_s)
+        if sooner := getattr(self._sooner, "seconds", None):
+            limits = (min(limits[0], sooner), min(limits[1], sooner))
+        kwargs["timeout"] = limits
         return kwargs
 
 
@@ -54,9 +78,10 @@ class DockerEngine:
             self._api = _BoundedClient(base_url=url, tls=tls, timeout=timeout_s, version="1.41", max_pool_size=32)
         # Private engines: no proxy, and no CA bundle of the environment in place of theirs.
         self._api.trust_env = False
+        self._limits_disk: bool | None = None  # not asked yet
 
-    def info(self) -> EngineInfo:
-        with _answers(self.url):
+    def info(self, timeout_s: float = PROBE_TIMEOUT_S) -> EngineInfo:
+        with _answers(self.url), self._api.within(timeout_s):
             raw = self._api.info()
         return EngineInfo(
             version=raw["ServerVersion"],
@@ -110,84 +135,92 @@ class DockerEngine:
 
     def make_network(self, spec: ContainerSpec) -> None:
         with _answers(self.url):
-            if self._api.networks(names=[spec.network], filters={"label": LABEL_RESERVATION}):
+            if self._has_network(spec):
                 return
             try:
-                self._api.create_network(
-                    spec.network, driver="bridge", labels=spec.labels, check_duplicate=True, enable_ipv6=False
-                )
+                self._post("/networks/create", docker_config.network(spec))
             except APIError as problem:
-                if problem.status_code != 409:
+                # Somebody made it between the two calls; or the engine has no address left, which is a no.
+                if problem.status_code != 409 or not self._has_network(spec):
                     raise
+
+    def _has_network(self, spec: ContainerSpec) -> bool:
+        """Raises EngineRefused when a network of this name is not of this reservation."""
+        for found in self._api.networks(names=[spec.network]):  # the engine looks for parts of names, too
+            if found["Name"] == spec.network:
+                _must_be_ours("network", spec, found["Labels"])
+                return True
+        return False
 
     def create(self, spec: ContainerSpec) -> None:
         with _answers(self.url):
+            self._check_volume_entry(spec)
             try:
-                self._api.create_container_from_config(  # type: ignore[no-untyped-call]
-                    self._config(spec), name=spec.name
-                )
+                self._create(spec)
             except ImageNotFound as problem:
                 raise ImageMissing(f"the image {spec.image} is not on the node") from problem
             except APIError as problem:
                 if problem.status_code != 409:
                     raise
+                self._ours(spec)
+
+    def _create(self, spec: ContainerSpec) -> None:
+        limited = bool(spec.writes_mib) and self._can_limit_disk()
+        try:
+            self._post("/containers/create", docker_config.container(spec, disk_quota=limited), name=spec.name)
+        except APIError as problem:
+            if not limited or "storage-opt" not in str(problem.explanation):
+                raise
+            self._limits_disk = False  # xfs, but mounted without quotas
+            self._post("/containers/create", docker_config.container(spec), name=spec.name)
 
     def start(self, spec: ContainerSpec) -> Observed:
         with _answers(self.url):
             try:
-                try:
-                    self._api.start(spec.name)
-                except NotFound:
+                engine_id = self._ours(spec)
+                if engine_id is None:
                     self.create(spec)
-                    self._api.start(spec.name)
+                    engine_id = self._ours(spec)
+                # By its id: what is started is what was looked at.
+                self._api.start(engine_id or spec.name)
             except APIError as problem:
                 if _is_port_conflict(problem):
                     raise PortTaken(str(problem.explanation)) from problem
                 raise
             return self.observe(spec.name)
 
-    def _config(self, spec: ContainerSpec) -> dict[str, Any]:
-        mounts = []
-        if spec.volume_name and spec.volume_path and spec.mount_path:
-            bind = {"type": "none", "o": "bind", "device": spec.volume_path}
-            driver = docker.types.DriverConfig("local", options=bind)
-            # A volume entry and not a bare bind: the engine fills an empty one with what the image has there.
-            mounts = [Mount(spec.mount_path, spec.volume_name, labels=spec.labels, driver_config=driver)]
-        elif spec.mount_path:
-            mounts = [Mount(spec.mount_path, spec.name, labels=spec.labels)]
-        bindings: dict[int | str, Any] = {
-            f"{port.container_port}/{port.protocol}": (port.node_address, port.node_port) for port in spec.ports
-        }
-        host_config = HostConfig(
-            version=self._api.api_version,
-            port_bindings=bindings,
-            network_mode=spec.network,
-            mounts=mounts,
-            mem_limit=f"{spec.ram_mib}m",
-            memswap_limit=f"{spec.ram_mib}m",
-            cpu_period=CPU_PERIOD_US,
-            cpu_quota=int(spec.cores * CPU_PERIOD_US),
-            pids_limit=spec.pids,
-            cap_drop=["ALL"],
-            cap_add=list(spec.capabilities),
-            security_opt=["no-new-privileges"],
-            log_config=LogConfig(type="json-file", config={"max-size": f"{spec.log_mib}m", "max-file": "1"}),
-            ulimits=[Ulimit(name="nofile", soft=16_384, hard=16_384), Ulimit(name="core", soft=0, hard=0)],
-            restart_policy={"Name": "no"},
-            init=False,
-        )
-        return self._api.create_container_config(
-            image=spec.image,
-            command=list(spec.command) or None,  # type: ignore[arg-type]  # None keeps the image's own
-            hostname=spec.hostname or None,
-            environment=spec.environment,
-            labels=spec.labels,
-            ports=[(port.container_port, port.protocol) for port in spec.ports],
-            host_config=host_config,
-            networking_config=NetworkingConfig(
-                {spec.network: EndpointConfig(self._api.api_version)}  # type: ignore[arg-type]  # the stub takes one
-            ),
-        )
+    def _ours(self, spec: ContainerSpec) -> str | None:
+        """The id of the container of this name; None if there is none. Raises EngineRefused for another's."""
+        try:
+            raw = self._api.inspect_container(spec.name)
+        except NotFound:
+            return None
+        _must_be_ours("container", spec, raw["Config"]["Labels"])
+        return str(raw["Id"])
+
+    def _check_volume_entry(self, spec: ContainerSpec) -> None:
+        """The engine would take an entry of this name as it is, wherever it leads."""
+        if not spec.mount_path:
+            return
+        try:
+            found = self._api.inspect_volume(spec.volume_name or spec.name)
+        except NotFound:
+            return
+        _must_be_ours("volume", spec, found["Labels"])
+        if ((found["Options"] or {}).get("device") or None) != spec.volume_path:
+            raise EngineRefused(f"the volume entry {spec.name} leads to another folder than it should")
+
+    def _can_limit_disk(self) -> bool:
+        if self._limits_disk is None:
+            raw = self._api.info()
+            status = dict(row for row in raw.get("DriverStatus") or [] if len(row) == 2)
+            self._limits_disk = raw.get("Driver") == "overlay2" and status.get("Backing Filesystem") == "xfs"
+        return self._limits_disk
+
+    def _post(self, path: str, body: dict[str, Any], **query: str) -> None:
+        """As the SDK's own methods do it; those would add fields of their own to the body."""
+        api: Any = self._api  # the stubs leave out what begins with an underscore
+        api._raise_for_status(api._post_json(api._url(path), data=body, params=query))
 
     def stop(self, name: str, grace_s: int) -> None:
         with _answers(self.url), suppress(NotFound):
@@ -210,22 +243,44 @@ class DockerEngine:
             labels=raw["Config"]["Labels"] or {},
         )
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, key: str = "") -> None:
+        def ours(labels: dict[str, str] | None) -> bool:
+            return not key or (labels or {}).get(LABEL_KEY) == key
+
         with _answers(self.url):
-            try:
-                self._api.remove_container(name, force=True, v=True)
-            except NotFound:
-                pass
-            except APIError as problem:
-                if problem.status_code != 409:  # 409: somebody else is removing it; the next look will see
-                    raise
-                raise NoAnswer(f"{self.url}: {name} is being removed already") from problem
+            with suppress(NotFound):
+                if key and not ours(self._api.inspect_container(name)["Config"]["Labels"]):
+                    return
+                try:
+                    self._api.remove_container(name, force=True, v=True)
+                except APIError as problem:
+                    if problem.status_code != 409:  # 409: somebody else is removing it; the next look will see
+                        raise
+                    raise NoAnswer(f"{self.url}: {name} is being removed already") from problem
             for network in self._api.networks(names=[name], filters={"label": LABEL_RESERVATION}):
-                if network["Name"] == name:
+                if network["Name"] == name and ours(network["Labels"]):
                     with suppress(NotFound):
                         self._api.remove_network(network["Id"])
             with suppress(NotFound):
-                self._api.remove_volume(name)
+                if not key or ours(self._api.inspect_volume(name)["Labels"]):
+                    self._api.remove_volume(name)
+
+    def writes(self, name: str) -> Writes:
+        with _answers(self.url):
+            try:
+                raw = self._api.inspect_container(name)
+            except NotFound:
+                return Writes()
+        layer = (raw.get("GraphDriver") or {}).get("Data", {}).get("UpperDir", "")
+        mounts = raw.get("Mounts") or []
+        # An image may declare folders of its own, for which the engine makes volumes that no one else knows.
+        unnamed = [m["Source"] for m in mounts if m.get("Type") == "volume" and m.get("Name") != name]
+        return Writes(str(raw["Id"]), tuple(path for path in (layer, *unnamed) if path))
+
+    def written_mib(self) -> dict[str, int]:
+        with _answers(self.url), self._api.within(STREAM_TIMEOUT_S):
+            rows = self._api.containers(all=True, size=True, filters={"label": LABEL_RESERVATION})
+        return {row["Names"][0].lstrip("/"): row.get("SizeRw", 0) // 2**20 for row in rows if row["Names"]}
 
     def list_ours(self) -> list[Observed]:
         with _answers(self.url):
@@ -246,6 +301,11 @@ class DockerEngine:
             networks = {row["Name"] for row in self._api.networks(filters=ours)}
             volumes = {row["Name"] for row in self._api.volumes(filters=ours)["Volumes"] or []}
         return {observed.name for observed in self.list_ours()} | networks | volumes
+
+
+def _must_be_ours(what: str, spec: ContainerSpec, labels: dict[str, str] | None) -> None:
+    if (labels or {}).get(LABEL_KEY) != spec.labels.get(LABEL_KEY):
+        raise EngineRefused(f"a {what} of the name {spec.name} belongs to another installation or to an older database")
 
 
 def _mutual_tls(folder: Path) -> TLSConfig:

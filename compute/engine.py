@@ -3,15 +3,20 @@
 Every call is idempotent: what is already there is adopted, what is already gone is success. Three answers come
 from a machine: present, absent, unknown. An engine that cannot be asked raises NoAnswer, and `observe` and
 `list_ours` never turn that into "absent".
+
+What is adopted is only what carries the spec's own `berth.key`: a container, network or volume entry of the same
+name with another key, or with none, belongs to somebody else, and is refused and left as it is.
 """
 
 from collections.abc import Callable
 from typing import Protocol
 
 from compute.shell import NoAnswer
-from compute.spec import ContainerSpec, EngineInfo, Observed
+from compute.spec import ContainerSpec, EngineInfo, Observed, Writes
 
 __all__ = ["ContainerEngine", "EngineRefused", "ImageMissing", "NoAnswer", "PortTaken", "Progress", "RegistrySilent"]
+
+PROBE_TIMEOUT_S = 3.0  # a living engine says who it is within milliseconds, even one under load
 
 Progress = Callable[[int, int], None]
 """Called while an image is pulled with (bytes done, bytes in all as known so far)."""
@@ -36,8 +41,8 @@ class PortTaken(EngineRefused):
 class ContainerEngine(Protocol):
     """A node's engine. Every method may raise NoAnswer (unknown) and, where it changes things, EngineRefused."""
 
-    def info(self) -> EngineInfo:
-        """The engine's version and its machine's size."""
+    def info(self, timeout_s: float = PROBE_TIMEOUT_S) -> EngineInfo:
+        """The engine's version and its machine's size, or NoAnswer within about `timeout_s`."""
 
     def has_image(self, image: str) -> bool:
         """Whether the image (by digest) is on the node already."""
@@ -52,12 +57,15 @@ class ContainerEngine(Protocol):
         """Fetch the image from the registry; already there is success. Raises ImageMissing."""
 
     def make_network(self, spec: ContainerSpec) -> None:
-        """A bridge of its own, named `spec.network`, with the spec's labels; there already is success."""
+        """A bridge of its own, named `spec.network`, with the spec's labels; there already is success.
+
+        Raises EngineRefused when the one of this name has another key.
+        """
 
     def create(self, spec: ContainerSpec) -> None:
         """Create the container without starting it; its network may be missing still. There already is success.
 
-        Raises ImageMissing, EngineRefused.
+        Raises ImageMissing; EngineRefused, for a container or volume entry of this name with another key too.
         """
 
     def start(self, spec: ContainerSpec) -> Observed:
@@ -72,10 +80,20 @@ class ContainerEngine(Protocol):
     def observe(self, name: str) -> Observed:
         """What is known of the container: ABSENT only if the engine said so."""
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, key: str = "") -> None:
         """Stop at once and remove container, network and the engine's volume entry of that name.
 
-        Absent already is success. It returns only when the engine confirmed that all three are gone.
+        Absent already is success. It returns only when the engine confirmed that all three are gone. With a `key`, a
+        container that carries another one is not ours: all of that name is left as it is, and that is success too.
+        """
+
+    def writes(self, name: str) -> Writes:
+        """Where the container writes on the node, to be measured there."""
+
+    def written_mib(self) -> dict[str, int]:
+        """What each container with the label berth.reservation wrote on its own layer, as the engine measures it.
+
+        That takes the engine long: for nodes of which Berth has nothing but the engine.
         """
 
     def list_ours(self) -> list[Observed]:

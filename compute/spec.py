@@ -4,6 +4,8 @@ RAM is MiB, storage is GB (10^9 bytes), cores are Decimal with two places. Every
 made here or derived from ids by the portal; nothing that a customer typed is used as a name or a path.
 """
 
+import posixpath
+import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -13,6 +15,29 @@ LABEL_GENERATION = "berth.generation"
 LABEL_EXPIRES_AT = "berth.expires_at"
 LABEL_WORKSPACE = "berth.workspace"
 LABEL_KEY = "berth.key"  # of the reservation: an id may come twice when a database was restored
+
+VOLUMES_AT = "/var/lib/berth/volumes"  # on a node: the only folder of it that a container may see a part of
+
+# All that a container may ever be given; everything else is refused when a service is saved and again by the driver.
+# The first seven are what official images need to begin as root and to become another user. sshd does not start
+# without the last two: it locks its unprivileged half into an empty folder, and notes each log-in.
+CAPABILITIES = frozenset(
+    {"CHOWN", "SETUID", "SETGID", "DAC_OVERRIDE", "FOWNER", "NET_BIND_SERVICE", "KILL", "SYS_CHROOT", "AUDIT_WRITE"}
+)
+
+_FOLDER = re.compile(r"\A(/[A-Za-z0-9_][A-Za-z0-9._-]*)+\Z")
+_NOT_FOLDERS = ("/proc", "/sys", "/dev")
+
+
+def folder_problem(folder: object) -> str:
+    """Why nothing may be mounted there in a container; empty when it may."""
+    if not isinstance(folder, str) or len(folder) > 200 or not _FOLDER.match(folder):
+        return f"{str(folder)[:60]!r} is not a folder: one begins with a slash and has letters, digits, . _ - and /"
+    if posixpath.normpath(folder) != folder or any(
+        folder == top or folder.startswith(f"{top}/") for top in _NOT_FOLDERS
+    ):
+        return f"nothing can be mounted at {folder}"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +97,7 @@ class ContainerSpec:
     scratch: tuple[str, ...] = ()  # folders in memory
     runtime: str = ""  # of the node; empty: the engine's own
     internet: bool = True
+    writes_mib: int = 0  # on its own root file system, where the engine can limit it; 0: no limit
 
     @property
     def network(self) -> str:
@@ -104,6 +130,17 @@ class Observed:
     out_of_memory: bool = False
     name: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Writes:
+    """Where on its node a container writes, apart from its volume: its own layer and volumes that the image declares.
+
+    Empty: there is no such container, or its engine does not tell.
+    """
+
+    engine_id: str = ""
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

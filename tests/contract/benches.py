@@ -29,6 +29,12 @@ class EngineBench(Protocol):
     def occupy(self, port: int) -> None:
         """Something else sits on this port of the node until the end of the test."""
 
+    def lose_container(self, name: str) -> None:
+        """The container alone goes; its network and volume entry stay."""
+
+    def write(self, name: str, mib: int) -> None:
+        """The running container writes so much on its own root file system."""
+
     def left(self, name: str) -> list[str]:
         """What the engine still has under this name: container, network, volume."""
 
@@ -54,6 +60,12 @@ class FakeEngineBench:
 
     def occupy(self, port: int) -> None:
         self.fake.strangers_ports.add((self.address, port))
+
+    def lose_container(self, name: str) -> None:
+        del self.fake.containers[name]
+
+    def write(self, name: str, mib: int) -> None:
+        self.fake.written[name] = mib
 
     def left(self, name: str) -> list[str]:
         kept = {

@@ -71,6 +71,13 @@ class RealEngineBench:
     def stranger_runs(self, name: str) -> bool:
         return bool(self.inspect(name)["State"]["Running"])
 
+    def lose_container(self, name: str) -> None:
+        self.api.remove_container(name, force=True)
+
+    def write(self, name: str, mib: int) -> None:
+        command = ["dd", "if=/dev/zero", "of=/filled", "bs=1048576", f"count={mib}"]
+        self.api.exec_start(self.api.exec_create(name, command)["Id"])
+
     def left(self, name: str) -> list[str]:
         looks: dict[str, Callable[[str], Any]] = {
             "container": self.api.inspect_container,

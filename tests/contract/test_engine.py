@@ -1,9 +1,11 @@
 """The promises of compute.engine.ContainerEngine, tried on the fake and on a real Docker Engine."""
 
+from dataclasses import replace
+
 import pytest
 
-from compute.engine import ContainerEngine, ImageMissing, NoAnswer, PortTaken
-from compute.spec import ContainerSpec, PortSpec, Presence
+from compute.engine import ContainerEngine, EngineRefused, ImageMissing, NoAnswer, PortTaken
+from compute.spec import LABEL_KEY, ContainerSpec, PortSpec, Presence
 from tests.contract.benches import EngineBench
 from tests.contract.conftest import MakeSpec
 
@@ -139,6 +141,93 @@ def test_stopping_twice_and_stopping_nothing_is_success(engine: ContainerEngine,
     assert seen.exit_code is not None
 
 
+def of_key(spec: ContainerSpec, key: str | None) -> ContainerSpec:
+    """The same, for a reservation with another key."""
+    labels = {name: value for name, value in spec.labels.items() if name != LABEL_KEY}
+    return replace(spec, labels=labels | ({LABEL_KEY: key} if key else {}))
+
+
+@pytest.mark.parametrize("other", ["another", None])
+def test_a_container_of_the_same_name_with_another_key_is_neither_adopted_nor_started(
+    engine: ContainerEngine, make_spec: MakeSpec, other: str | None
+) -> None:
+    theirs = run(engine, of_key(make_spec(), other))
+    engine.stop(theirs.name, grace_s=1)
+    ours = of_key(theirs, "ours")
+
+    with pytest.raises(EngineRefused, match="belongs to another installation or to an older database"):
+        engine.create(ours)
+    with pytest.raises(EngineRefused, match="belongs to another installation or to an older database"):
+        engine.start(ours)
+
+    assert engine.observe(theirs.name).presence == Presence.EXITED
+
+
+def test_a_container_with_the_same_key_is_adopted(engine: ContainerEngine, make_spec: MakeSpec) -> None:
+    spec = run(engine, of_key(make_spec(mount_path="/data"), "ours"))
+    first = engine.observe(spec.name)
+
+    engine.create(spec)
+    again = run(engine, spec)
+
+    assert engine.observe(again.name).engine_id == first.engine_id
+
+
+def test_a_network_of_the_same_name_with_another_key_is_not_adopted(bench: EngineBench, make_spec: MakeSpec) -> None:
+    theirs = of_key(make_spec(), "another")
+    bench.engine.make_network(theirs)
+
+    with pytest.raises(EngineRefused, match="network of the name"):
+        bench.engine.make_network(of_key(theirs, "ours"))
+
+
+def test_a_volume_entry_of_the_same_name_with_another_key_is_not_mounted(
+    bench: EngineBench, make_spec: MakeSpec
+) -> None:
+    theirs = of_key(make_spec(mount_path="/data"), "another")
+    bench.engine.create(theirs)
+    bench.lose_container(theirs.name)
+
+    with pytest.raises(EngineRefused, match="volume of the name"):
+        bench.engine.create(of_key(theirs, "ours"))
+
+    assert bench.left(theirs.name) == ["volume"]
+
+
+def test_removing_with_a_key_leaves_all_that_has_another_one(bench: EngineBench, make_spec: MakeSpec) -> None:
+    theirs = run(bench.engine, of_key(make_spec(mount_path="/data"), "another"))
+
+    bench.engine.remove(theirs.name, key="ours")
+    left = bench.left(theirs.name)
+    bench.engine.remove(theirs.name, key="another")
+
+    assert left == ["container", "network", "volume"]
+    assert bench.left(theirs.name) == []
+
+
+def test_where_a_container_writes_is_told_and_nothing_of_one_that_is_not_there(
+    engine: ContainerEngine, make_spec: MakeSpec
+) -> None:
+    spec = run(engine, make_spec(mount_path="/data"))
+
+    found = engine.writes(spec.name)
+
+    assert found.engine_id == engine.observe(spec.name).engine_id
+    assert len(found.folders) == 1
+    assert engine.writes("berth-0-0-never").folders == ()
+
+
+def test_how_much_each_of_ours_wrote_is_told(bench: EngineBench, make_spec: MakeSpec) -> None:
+    spec = run(bench.engine, make_spec())
+    bench.put_stranger("a-stranger")
+    bench.write(spec.name, mib=3)
+
+    found = bench.engine.written_mib()
+
+    assert found[spec.name] == 3
+    assert "a-stranger" not in found
+
+
 def test_what_never_was_is_absent(engine: ContainerEngine) -> None:
     assert engine.observe("berth-0-0-never").presence == Presence.ABSENT
 
@@ -159,6 +248,8 @@ def test_an_engine_that_gives_no_answer_says_nothing_of_absence(bench: EngineBen
         lambda: silent.start(spec),
         lambda: silent.stop(spec.name, grace_s=1),
         lambda: silent.remove(spec.name),
+        lambda: silent.writes(spec.name),
+        silent.written_mib,
         lambda: silent.make_network(spec),
         lambda: silent.pull(bench.image, lambda done, total: None),
     ):

@@ -3,8 +3,8 @@
 import threading
 from dataclasses import dataclass, field, replace
 
-from compute.engine import ImageMissing, PortTaken, Progress
-from compute.spec import LABEL_RESERVATION, ContainerSpec, EngineInfo, Observed, Presence
+from compute.engine import PROBE_TIMEOUT_S, EngineRefused, ImageMissing, PortTaken, Progress
+from compute.spec import LABEL_KEY, LABEL_RESERVATION, ContainerSpec, EngineInfo, Observed, Presence, Writes
 from tests.fakes.trouble import Trouble
 
 
@@ -30,6 +30,8 @@ class FakeEngine:
     containers: dict[str, FakeContainer] = field(default_factory=dict)
     networks: set[str] = field(default_factory=set)
     volumes: set[str] = field(default_factory=set)
+    keys: dict[tuple[str, str], str | None] = field(default_factory=dict)  # of networks and volumes, by kind and name
+    written: dict[str, int] = field(default_factory=dict)  # MiB, by container
     strangers_ports: set[tuple[str, int]] = field(default_factory=set)
     machine: EngineInfo = field(default_factory=lambda: EngineInfo("20.10.24", 8192, 8, "x86_64", 0))
 
@@ -64,7 +66,7 @@ class FakeEngine:
 
     # ---- compute.engine.ContainerEngine -------------------------------------------------------------------
 
-    def info(self) -> EngineInfo:
+    def info(self, timeout_s: float = PROBE_TIMEOUT_S) -> EngineInfo:
         with self.trouble.during("info", changes=False):
             running = sum(c.presence == Presence.RUNNING for c in self.containers.values())
             return replace(self.machine, containers=running)
@@ -89,6 +91,7 @@ class FakeEngine:
 
     def make_network(self, spec: ContainerSpec) -> None:
         with self.trouble.during("make_network"):
+            self._check_key("network", spec, spec.network in self.networks)
             self.networks.add(spec.network)
 
     def create(self, spec: ContainerSpec) -> None:
@@ -107,6 +110,10 @@ class FakeEngine:
 
     def _create(self, spec: ContainerSpec) -> FakeContainer:
         container = self.containers.get(spec.name)
+        if container and container.labels.get(LABEL_KEY) != spec.labels.get(LABEL_KEY):
+            raise EngineRefused(_anothers("container", spec))
+        if spec.mount_path:
+            self._check_key("volume", spec, spec.name in self.volumes)
         if container is None:
             if spec.image not in self.images:
                 raise ImageMissing(f"the image {spec.image} is not on the node")
@@ -128,11 +135,26 @@ class FakeEngine:
             container = self.containers.get(name)
             return self._observed(name, container) if container else Observed(Presence.ABSENT, name=name)
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str, key: str = "") -> None:
         with self.trouble.during("remove"):
+            container = self.containers.get(name)
+            if container and key and container.labels.get(LABEL_KEY) != key:
+                return
             self.containers.pop(name, None)
-            self.networks.discard(name)
-            self.volumes.discard(name)
+            for kind, names in (("network", self.networks), ("volume", self.volumes)):
+                if not key or self.keys.get((kind, name)) == key:
+                    names.discard(name)
+                    self.keys.pop((kind, name), None)
+
+    def writes(self, name: str) -> Writes:
+        with self.trouble.during("writes", changes=False):
+            container = self.containers.get(name)
+            return Writes(container.engine_id, (f"/layers/{container.engine_id}",)) if container else Writes()
+
+    def written_mib(self) -> dict[str, int]:
+        with self.trouble.during("written_mib", changes=False):
+            ours = [name for name, c in self.containers.items() if LABEL_RESERVATION in c.labels]
+            return {name: self.written.get(name, 0) for name in ours}
 
     def list_ours(self) -> list[Observed]:
         with self.trouble.during("list_ours", changes=False):
@@ -146,6 +168,13 @@ class FakeEngine:
         with self.trouble.during("list_traces", changes=False):
             ours = {name for name, c in self.containers.items() if LABEL_RESERVATION in c.labels}
             return ours | self.networks | self.volumes
+
+    def _check_key(self, kind: str, spec: ContainerSpec, there: bool) -> None:
+        """Note the key of what is made now; refuse what is there with another one."""
+        mine = spec.labels.get(LABEL_KEY)
+        if there and self.keys.get((kind, spec.name)) != mine:
+            raise EngineRefused(_anothers(kind, spec))
+        self.keys[kind, spec.name] = mine
 
     def _ports_in_use(self) -> set[tuple[str, int]]:
         running = [c.ports for c in self.containers.values() if c.presence == Presence.RUNNING]
@@ -164,3 +193,7 @@ class FakeEngine:
     def _new_id(self) -> str:
         self._made += 1
         return f"{self.name}-{self._made}"
+
+
+def _anothers(kind: str, spec: ContainerSpec) -> str:
+    return f"a {kind} of the name {spec.name} belongs to another installation or to an older database"
