@@ -7,12 +7,13 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from compute import audit, drivers
+from compute import audit, drivers, guarding
 from compute.engine import EngineRefused, NoAnswer
 from compute.models import Gateway, Node, StorageServer
 from compute.shell import CommandFailed
 
 Machine = TypeVar("Machine", Gateway, StorageServer, Node)
+_FRESH = {"node": ("engine_version", "last_seen_at")}  # seen while it was added
 RAM_RESERVE = Decimal("0.10")  # of a node's RAM, kept for its own system when nothing else is said
 RAM_RESERVE_LEAST_MIB = 512
 
@@ -44,7 +45,8 @@ def add_node(*, node: Node, by: object) -> tuple[Node, bool]:
     """Take a node in, or bring the one of this name up to date; whether it was new.
 
     RAM and cores are read from the engine; `node.ram_mib` or `node.cores` of 0 mean "what the engine has, less a
-    reserve". Raises CannotAdd when the engine or the SSH target does not answer.
+    reserve". Over SSH the node's guard is put there or brought up to date. Raises CannotAdd when the engine or the
+    SSH target does not answer, or the guard cannot be put there.
     """
     _check_ssh(node.ssh)
     try:
@@ -64,6 +66,13 @@ def add_node(*, node: Node, by: object) -> tuple[Node, bool]:
                 f"The node {node.name} cannot be added: it lacks one of losetup, mkfs.ext4, sshfs and mountpoint"
                 " (Debian: apt-get install mount e2fsprogs sshfs util-linux)"
             ) from None
+    try:
+        guarding.install(node)
+    except (NoAnswer, CommandFailed) as problem:
+        raise CannotAdd(
+            f"The node {node.name} cannot be added, since its guard (the timer and firewall of its own) could not be"
+            f" put there: {problem}"
+        ) from problem
     reserve = max(int(info.ram_mib * RAM_RESERVE), RAM_RESERVE_LEAST_MIB)
     node.ram_mib = node.ram_mib or max(info.ram_mib - reserve, 1)
     if node.ram_mib > info.ram_mib:
@@ -114,7 +123,10 @@ def _save_by_name(model: type[Machine], wanted: Machine, kind: str, by: object) 
             raise CannotAdd(" ".join(problem.messages)) from problem
         if existing and _facts(existing) == _facts(wanted):
             return existing, False
-        wanted.save()
+        if existing:  # what the probes wrote meanwhile stays: adding a lost node again does not make it well
+            wanted.save(update_fields=[*_facts(wanted).keys() - {"id"}, *_FRESH.get(kind, ())])
+        else:
+            wanted.save()
         audit.record(
             by=by,
             action=f"{kind}.{'change' if existing else 'add'}",
@@ -136,5 +148,6 @@ def _facts(machine: Gateway | StorageServer | Node) -> dict[str, object]:
         "health_reason",
         "failures",
     }
-    seen |= {"last_seen_at", "engine_version", "containers_found"}
+    seen |= {"last_seen_at", "engine_version", "containers_found", "lost_at", "probe_until"}
+    seen |= {"guard_checked_at", "guard_problem", "tls_expires_at"}
     return {f.attname: getattr(machine, f.attname) for f in machine._meta.concrete_fields if f.name not in seen}

@@ -31,10 +31,13 @@ class NodeRow:
     memory_free_mib: int | None
     load_1: float | None
     uptime_s: int | None
+    guard_problem: str
+    tls_expires_at: datetime | None
 
     def as_json(self) -> dict[str, Any]:
         values = asdict(self) | {"cores": str(self.cores), "held_cores": str(self.held_cores)}
-        return values | {"last_seen_at": self.last_seen_at.isoformat() if self.last_seen_at else None}
+        times = {"last_seen_at": self.last_seen_at, "tls_expires_at": self.tls_expires_at}
+        return values | {name: at.isoformat() if at else None for name, at in times.items()}
 
 
 def node_rows(now: datetime) -> list[NodeRow]:
@@ -51,6 +54,8 @@ def node_rows(now: datetime) -> list[NodeRow]:
         "last_seen_at",
         "engine_version",
         "containers_found",
+        "guard_problem",
+        "tls_expires_at",
         gateway_name=F("gateway__name"),
         held_ram_mib=Sum("allocations__ram_mib", filter=held, default=0),
         held_cores=Sum("allocations__cores", filter=held, default=Decimal(0)),

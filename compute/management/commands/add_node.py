@@ -12,7 +12,9 @@ from compute.models import Gateway, Node
 class Command(BaseCommand):
     help = (
         "Take a compute node in, or bring the one of this name up to date. RAM and cores are read from its engine"
-        " (less a reserve for its own system) unless they are given. Refused when the engine does not answer."
+        " (less a reserve for its own system) unless they are given. With --ssh the guard is put on it, or brought"
+        " up to date: a timer that ends containers when the node is cut off, and their firewall. Refused"
+        " when the engine does not answer."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -28,10 +30,24 @@ class Command(BaseCommand):
             help="user@host for volumes; without it volumes are the engine's and have no size limit",
         )
         parser.add_argument("--ram-mib", type=int, default=0, help="RAM to lend")
+        parser.add_argument(
+            "--runtime",
+            help="as runsc (gVisor), one that its engine knows; without it: as it is, at first the engine's own",
+        )
         parser.add_argument("--cores", default="0", help="cores to lend")
 
     def handle(
-        self, *, name: str, gateway: str, address: str, engine: str, ssh: str, ram_mib: int, cores: str, **options: Any
+        self,
+        *,
+        name: str,
+        gateway: str,
+        address: str,
+        engine: str,
+        ssh: str,
+        ram_mib: int,
+        cores: str,
+        runtime: str | None,
+        **options: Any,
     ) -> None:
         zone = Gateway.objects.filter(name=gateway).first()
         if zone is None:
@@ -44,8 +60,17 @@ class Command(BaseCommand):
             raise CommandError(f"--cores must be a number, not {cores!r}.")
         if ram_mib < 0 or lent_cores < 0:
             raise CommandError("--ram-mib and --cores must not be negative.")
+        if runtime is None:
+            runtime = Node.objects.filter(name=name).values_list("runtime", flat=True).first() or ""
         wanted = Node(
-            name=name, gateway=zone, address=address, engine_url=engine, ssh=ssh, ram_mib=ram_mib, cores=lent_cores
+            name=name,
+            gateway=zone,
+            address=address,
+            engine_url=engine,
+            ssh=ssh,
+            ram_mib=ram_mib,
+            cores=lent_cores,
+            runtime=runtime,
         )
         try:
             row, new = actions.add_node(node=wanted, by="manage.py add_node")
