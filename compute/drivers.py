@@ -6,6 +6,7 @@ import threading
 from django.conf import settings
 
 from compute import gateway as gateways
+from compute.breaker import Breaker, GuardedEngine
 from compute.docker_engine import DockerEngine
 from compute.engine import ContainerEngine
 from compute.iptables_gateway import DirectGateway, IptablesGateway
@@ -24,13 +25,13 @@ def ssh_options() -> SshOptions:
 
 
 def engine(node: Node) -> ContainerEngine:
-    """The node's engine. Raises NoAnswer or EngineRefused when it cannot be set up."""
+    """The node's engine, behind this process's breaker. Raises NoAnswer or EngineRefused when it cannot be set up."""
     with _lock:
         found = _engines.get(node.engine_url)
     if found is None:
-        found = DockerEngine(node.engine_url, settings.BERTH_TLS_DIR)
+        made = GuardedEngine(DockerEngine(node.engine_url, settings.BERTH_TLS_DIR), Breaker(node.engine_url))
         with _lock:
-            _engines[node.engine_url] = found
+            found = _engines.setdefault(node.engine_url, made)  # one breaker, however many threads come first
     return found
 
 
