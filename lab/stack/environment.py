@@ -47,6 +47,7 @@ def compose(
     port: int,
     lab: Mapping[str, Any] | None,
     previous: Mapping[str, str],
+    fail_points: bool = False,
     caller: Mapping[str, str] = os.environ,
 ) -> dict[str, str]:
     """The environment of the portal. Paths in the checkout are relative: they hold inside and outside."""
@@ -60,6 +61,7 @@ def compose(
         "BERTH_INSECURE_HTTP": "1",
         "BERTH_MAIL": f"file:var/{layout.name}/mail",
         "BERTH_EMAIL_VERIFICATION": "optional",
+        "BERTH_STAFF_MFA": "0",  # the demo's admin logs in with the printed password alone; elsewhere it is on
         "BERTH_RUN_DIR": str(layout.scratch),
     }
     if lab is not None:
@@ -68,6 +70,8 @@ def compose(
         env["BERTH_SSH_KNOWN_HOSTS"] = _relative(layout, keys["known_hosts"])
         env["BERTH_TLS_DIR"] = _relative(layout, keys["tls_dir"])
         env["BERTH_REGISTRY"] = lab["registry"]["address"]
+    if fail_points:
+        env["BERTH_FAIL_DIR"] = f"var/{layout.name}/{layout.fail_points.name}"
     for key, value in caller.items():
         if key in OUTSIDE_SERVERS or (key.startswith("BERTH_") and key not in NOT_SETTINGS):
             if "\n" in value:

@@ -59,6 +59,11 @@ class Layout:
         return self.var / "log"
 
     @property
+    def fail_points(self) -> Path:
+        """Where a test leaves a file to kill the worker at the point of that name: BERTH_FAIL_DIR."""
+        return self.var / "fail"
+
+    @property
     def postgres_data(self) -> Path:
         return self.var / "postgres"
 

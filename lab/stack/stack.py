@@ -38,11 +38,15 @@ _CARELESS = "test"  # the one stack whose data may be lost in a crash
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to bring up: with which lab (None: an engine of this machine), on which port, how much of it."""
+    """What to bring up: with which lab (None: an engine of this machine), on which port, how much of it.
+
+    With fail points, tests can kill the worker in the midst of its work (compute/failpoints.py).
+    """
 
     lab: str | None
     port: int | None = None
     only_databases: bool = False
+    fail_points: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,9 @@ class Stack:
             self._check_readable()
             lab = self._described_lab(wanted)
             port = self._port(wanted)
-            env = environment.compose(self.layout, port=port, lab=lab, previous=self.env)
+            env = environment.compose(
+                self.layout, port=port, lab=lab, previous=self.env, fail_points=wanted.fail_points
+            )
             if environment.render(env) != environment.render(self.env):
                 write_file(self.layout.env_file, environment.render(env), mode=0o600)
                 own(self.layout.env_file, self.layout)

@@ -216,6 +216,7 @@ def make_directories(layout: Layout) -> None:
         layout.postgres_sockets,
         layout.redis_socket.parent,
         layout.scratch,
+        layout.fail_points,
         mail,
         static,
     ):

@@ -4,7 +4,7 @@ It reads the rows with plain SQL and the machines with their own tools (docker, 
 ps), so that a fault in the portal's models or in its doctor cannot hide here too. The numbers are the promises'.
 """
 
-from tests.oracle.check import Oracle, check_all
+from tests.oracle.check import PROMISES, Oracle, check_all
 from tests.oracle.foreign import Foreign
 
-__all__ = ["Foreign", "Oracle", "check_all"]
+__all__ = ["PROMISES", "Foreign", "Oracle", "check_all"]

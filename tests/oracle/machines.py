@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from lab import Lab
@@ -111,6 +112,7 @@ def violations(rows: Rows, machines: Machines) -> Iterator[str]:
         if node["name"] in machines.nodes:
             yield from _containers(rows, node, machines.nodes[node["name"]])
             yield from _storage_on_node(rows, node, machines.nodes[node["name"]])
+            yield from _served(rows, node, machines.nodes[node["name"]])
     yield from _storage_server(rows, machines)
     yield from _gateway(rows, machines.gateway)
 
@@ -152,6 +154,18 @@ def _containers(rows: Rows, node: Row, seen: NodeSeen) -> Iterator[str]:
         yield f"5: containers on {node['name']} may use {ram_mib:g} MiB and {cores:g} cores"
     if any(not limits["Memory"] or not limits["CpuQuota"] for limits in running):
         yield f"5: a container on {node['name']} has no limit"
+
+
+def _served(rows: Rows, node: Row, seen: NodeSeen) -> Iterator[str]:
+    """Promise 6 as the engine tells it: nobody is charged for a time at which this container did not run yet."""
+    still_open = {row["reservation_id"]: row["opens"] for row in rows["usage"] if row["closes"] is None}
+    for name, row in _may_be_there(rows, node).items():
+        state = seen.containers.get(name, {}).get("State", {})
+        if not state.get("Running") or row["reservation_id"] not in still_open:
+            continue
+        began = datetime.fromisoformat(state["StartedAt"][:19] + "+00:00")  # whole seconds: nothing is rounded up
+        if still_open[row["reservation_id"]] < began:
+            yield f"6: {name} runs since {began} and is charged since {still_open[row['reservation_id']]}"
 
 
 def _storage_on_node(rows: Rows, node: Row, seen: NodeSeen) -> Iterator[str]:

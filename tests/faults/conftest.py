@@ -1,0 +1,136 @@
+"""The fault suite: break one thing in the real lab, heal it, and see every promise hold within a minute.
+
+README.md beside this file says how a case is written. At the end a table tells of each case how long it took.
+"""
+
+import json
+import os
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass
+
+import pytest
+from _pytest.terminal import TerminalReporter
+
+from lab import Lab
+from lab.stack.layout import Layout
+from tests.faults.case import Fault, time_limit
+from tests.faults.proxy import EngineProxy
+from tests.integration.conftest import customer_desk, desk, module_desk, oracle  # noqa: F401
+from tests.integration.desk import Desk
+from tests.live import RunningStack
+from tests.oracle import PROMISES, Oracle
+
+CASE_LASTS_S = 150.0  # a test may be given more by @pytest.mark.faults(seconds=…)
+MENDING_LASTS_S = 180.0
+FAULT = pytest.StashKey[Fault]()
+TABLE = pytest.StashKey["list[Line]"]()
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of the table."""
+
+    case: str
+    seconds: float | None
+    promises: str
+    result: str
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "faults" in item.path.parts:
+            item.add_marker(pytest.mark.faults)
+
+
+@pytest.fixture
+def fault(
+    request: pytest.FixtureRequest,
+    lab: Lab,
+    stack: RunningStack,
+    oracle: Oracle,  # noqa: F811 - a fixture
+    desk: Desk,  # noqa: F811 - what is broken is mended before the desk deletes what was booked
+) -> Iterator[Fault]:
+    """Times the healing of this case and mends what the test broke. A case that heals nothing is none."""
+    case = Fault(lab, stack, oracle)
+    request.node.stash[FAULT] = case
+    case.mend()
+    yield case
+    case.mend()
+    if request.node.stash.get(PASSED, False):
+        assert case.seconds is not None, "the test never came to `with fault.healing():`"
+
+
+@pytest.fixture(scope="module")
+def _proxy(lab: Lab, customer_desk: Desk) -> Iterator[EngineProxy]:  # noqa: F811 - a fixture
+    """Between the workers and all engines, as long as a module's tests go on."""
+    proxy = EngineProxy(lab)
+    before = customer_desk.sql("SELECT engine_url, name FROM compute_node")
+    for name, url in proxy.urls.items():
+        customer_desk.sql("UPDATE compute_node SET engine_url = %s WHERE name = %s", url, name)
+    yield proxy
+    for url, name in before:
+        customer_desk.sql("UPDATE compute_node SET engine_url = %s WHERE name = %s", url, name)
+    proxy.close()
+
+
+@pytest.fixture
+def proxy(_proxy: EngineProxy, fault: Fault) -> EngineProxy:
+    """Disturbs calls to the engines; passes everything when the test is over."""
+    fault.proxies.append(_proxy)
+    return _proxy
+
+
+# ---- limits, and the table -------------------------------------------------------------------------------
+
+PASSED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    seconds = next((mark.kwargs["seconds"] for mark in item.iter_markers("faults") if mark.kwargs), CASE_LASTS_S)
+    with time_limit(seconds):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    with time_limit(MENDING_LASTS_S):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    ends = report.when == "teardown" or (report.when == "setup" and not report.passed)
+    case = item.stash.get(FAULT, None)
+    if report.when == "call" or (ends and not report.passed):
+        lines = item.config.stash.setdefault(TABLE, [])
+        title = item.name.removeprefix("test_").replace("_", " ")
+        lines[:] = [line for line in lines if line.case != title]  # what fails later than the test itself counts
+        result = "expected to fail" if hasattr(report, "wasxfail") else report.outcome
+        lines.append(Line(title, case.seconds if case else None, f"{PROMISES[0]}-{PROMISES[-1]}", result))
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
+    """Print the table, and leave it in the stack's log folder for the documents."""
+    lines = config.stash.get(TABLE, [])
+    if not lines:
+        return
+    cells = [("case", "heals in", "promises", "result")]
+    cells += [
+        (line.case, "–" if line.seconds is None else f"{line.seconds:.1f} s", line.promises, line.result)
+        for line in lines
+    ]
+    widths = [max(len(row[column]) for row in cells) for column in range(4)]
+    terminalreporter.section("faults")
+    for row in cells:
+        terminalreporter.write_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+    folder = Layout(os.environ.get("BERTH_STACK", "test")).log
+    folder.joinpath("faults.json").write_text(json.dumps([asdict(line) for line in lines], indent=2) + "\n")
+    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in cells]
+    folder.joinpath("faults.md").write_text("\n".join([rows[0], "|---|---|---|---|", *rows[1:]]) + "\n")
