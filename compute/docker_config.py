@@ -7,6 +7,7 @@ derive from ids, and what an admin may set (capabilities, folders, numbers) is c
 import hashlib
 import posixpath
 import re
+from decimal import Decimal
 from typing import Any
 
 from compute.engine import EngineRefused
@@ -21,7 +22,10 @@ OOM_SCORE = 500  # when the node itself runs short, a customer's process goes be
 BRIDGE_ONLINE, BRIDGE_CLOSED = "bi", "bx"  # the node's firewall tells by these who may go out to the internet
 BRIDGE_OPTION = "com.docker.network.bridge.name"
 
+NOT_NETWORKS = {"host", "none", "bridge", "default"}  # mean something else to the engine
+
 _NAME = re.compile(r"\A[a-z0-9][a-z0-9_.-]{0,62}\Z")
+_HOST_NAME = re.compile(r"\A[A-Za-z0-9_-]{0,63}\Z")
 _RUNTIME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,39}\Z")
 _VOLUME_PATH = re.compile(rf"\A{VOLUMES_AT}/vol-[0-9]+(/data)?\Z")
 
@@ -103,11 +107,14 @@ def host_config(spec: ContainerSpec, *, disk_quota: bool = False) -> dict[str, A
 
 def check(spec: ContainerSpec) -> None:
     """Raises EngineRefused when the spec asks for what no container of Berth may have, wherever it comes from."""
-    _require(_NAME.match(spec.name), "its name")
+    _require(_NAME.match(spec.name) and spec.name not in NOT_NETWORKS, "its name")
     if beyond := set(spec.capabilities) - CAPABILITIES:
         raise EngineRefused(f"capabilities that no container may have: {', '.join(sorted(map(str, beyond)))}")
-    _require(spec.ram_mib > 0 and spec.cores > 0, "its RAM or cores: without them it would have no limit")
+    _require(
+        spec.ram_mib > 0 and spec.cores >= Decimal("0.01"), "its RAM or cores: without them it would have no limit"
+    )
     _require(0 < spec.pids <= MOST_PIDS, "the number of its processes")
+    _require(_HOST_NAME.match(spec.hostname), "its host name")
     _require(spec.log_mib > 0, "the size of its log")
     _require(not spec.runtime or _RUNTIME.match(spec.runtime), "the node's container runtime")
     for port in spec.ports:

@@ -4,6 +4,7 @@ from decimal import Decimal
 from typing import TypedDict
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -11,6 +12,7 @@ from django.db.models import Q
 from accounts.models import User, Workspace
 from accounts.validators import no_control_characters
 from compute.models import Volume
+from reservations import service_rules
 
 
 class PortOfService(TypedDict):
@@ -95,6 +97,12 @@ class Service(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        """What no container may have is said at its field; the engine's driver refuses it in any case."""
+        names = [field.name for field in self._meta.concrete_fields if field.name != "default_size"]
+        if found := service_rules.problems({name: getattr(self, name) for name in names}):
+            raise ValidationError(found)
 
     @property
     def available(self) -> bool:
