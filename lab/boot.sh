@@ -51,6 +51,12 @@ fi
 echo "$LAB_FORWARD" >/proc/sys/net/ipv4/ip_forward
 ip link set lo up
 
+# What the machine itself starts at boot, as other machines do: its own /etc/rc.local, not the host's below it.
+if [ -x "$LAB_ROOT/etc/rc.local" ]; then
+    # Its words go nowhere: whoever started us waits for ours.
+    env -i PATH="$PATH" HOME="$HOME" LANG="$LANG" /etc/rc.local </dev/null >/dev/null 2>&1 || echo "rc.local failed" >&2
+fi
+
 : >/run/lab/booted
 echo ready
 exec tini -g -- sleep infinity </dev/null >/dev/null 2>&1

@@ -25,7 +25,6 @@ def ensure(machine: Machine, daemon: Daemon, plan: Plan) -> bool:
     started = machine.daemon_pid(daemon) is None
     if started:
         if daemon == "dockerd":
-            engine.raise_firewall(machine, plan)
             engine.clean_before_start(machine)
         machine.start_daemon(daemon, _COMMANDS[daemon])
     wait_until(lambda: answers(machine, daemon, plan) or machine.daemon_pid(daemon) is None, seconds=_START_SECONDS)

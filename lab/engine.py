@@ -1,4 +1,4 @@
-"""Docker Engine of a node: its configuration and the firewall that keeps containers away from the machines."""
+"""Docker Engine of a node: its configuration. What keeps containers away from the machines, Berth puts there."""
 
 from __future__ import annotations
 
@@ -55,30 +55,6 @@ def write_config(etc: Path, spec: MachineSpec, store: Store, plan: Plan) -> None
         "shutdown-timeout": 5,
     }
     write_file(etc / "docker/daemon.json", json.dumps(config, indent=2) + "\n")
-
-
-def raise_firewall(machine: Machine, plan: Plan) -> None:
-    """Keep containers from reaching the private network and the node itself; applying it twice changes nothing.
-
-    Must run before the engine starts, which keeps a DOCKER-USER chain that it finds.
-    """
-    private = str(plan.subnet("private"))
-    new = ["-m", "conntrack", "--ctstate", "NEW", "--ctdir", "ORIGINAL"]
-    rules = [
-        # Container to private network: forwarded.
-        ("DOCKER-USER", [*new, "-d", private, "-j", "DROP"]),
-        # Container to its own node: not forwarded. What comes through no card of the node comes from a container.
-        ("BERTH-INPUT", ["-i", "eth0", "-j", "RETURN"]),
-        ("BERTH-INPUT", ["-i", "lo", "-j", "RETURN"]),
-        ("BERTH-INPUT", [*new, "-j", "DROP"]),
-    ]
-    lines = ["*filter", ":DOCKER-USER - [0:0]", ":BERTH-INPUT - [0:0]"]
-    lines += [" ".join(["-A", chain, *rule]) for chain, rule in rules]
-    lines += ["-A DOCKER-USER -j RETURN", "COMMIT", ""]
-    machine.run(["iptables-restore", "--noflush", "-w", "5"], input="\n".join(lines))
-    jump = ["INPUT", "-j", "BERTH-INPUT"]
-    if machine.run(["iptables", "-w", "5", "-C", *jump], check=False).returncode != 0:
-        machine.run(["iptables", "-w", "5", "-I", *jump])
 
 
 def clean_before_start(machine: Machine) -> None:

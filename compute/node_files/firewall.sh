@@ -91,7 +91,6 @@ in_place() { # iptables, its rules
 }
 
 firewall_mend() {
-    look_for_bridges
     bridges=$(bridges)
     failed=0
     for ip in 4 6; do

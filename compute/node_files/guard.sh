@@ -3,6 +3,7 @@
 # It needs nobody but this machine: the portal may be gone and the cables pulled.
 #
 #   guard.sh start   run for good in the background, unless it runs already (machines without systemd)
+#   guard.sh wall    the firewall only (before the engine is started)
 #   guard.sh keep    the same in the foreground: starts `loop` again whenever that ends
 #   guard.sh loop    a round every 10 s (what systemd runs)
 #   guard.sh round   one round: firewall, containers, sign of life
@@ -28,16 +29,25 @@ main() {
     mkdir -p "$run" "$leases"
     case ${1-} in
         start) start ;;
+        wall) wall ;;
         keep) keep ;;
         loop) loop ;;
         round) round ;;
         look) look ;;
         remove) remove ;;
-        *) echo "usage: guard.sh start|keep|loop|round|look|remove" >&2; exit 64 ;;
+        *) echo "usage: guard.sh start|keep|loop|wall|round|look|remove" >&2; exit 64 ;;
     esac
 }
 
+# The firewall before anything else at boot: the engine must not be asked yet, since it may wait for us.
+wall() {
+    exec 6>"$run/guard.round.lock"
+    flock -w 60 6 && firewall_mend
+}
+
 start() {
+    wall
+    exec 6>&-
     setsid /bin/sh "$home/guard.sh" keep </dev/null >/dev/null 2>&1 &
 }
 
@@ -67,6 +77,7 @@ loop() {
 round() {
     exec 6>"$run/guard.round.lock"
     flock -w 60 6 || exit 1
+    look_for_bridges
     firewall_mend || say "the firewall could not be put in place"
     end_what_is_over
     # Uptime and not the clock, which may be set back.

@@ -103,7 +103,7 @@ def make_spec(bench: EngineBench) -> MakeSpec:
         labels = {
             LABEL_RESERVATION: number,
             LABEL_GENERATION: "1",
-            LABEL_EXPIRES_AT: "2026-05-04T11:00:00+00:00",
+            LABEL_EXPIRES_AT: "2999-05-04T11:00:00+00:00",
             LABEL_WORKSPACE: "1",
         }
         defaults: dict[str, Any] = {

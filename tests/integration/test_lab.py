@@ -207,20 +207,14 @@ def test_a_cut_cable_is_seen_and_healed(whole_lab: Lab) -> None:
     assert whole_lab.status().ok
 
 
-def test_containers_reach_neither_the_machines_nor_their_own_node(lab: Lab) -> None:
-    info = lab.info
-    for address, port in [
-        (info.nodes[0].address, 22),
-        (info.nodes[1].address, 2376),
-        (info.gateway.private_address, 22),
-    ]:
-        connect = ["busybox", "timeout", "3", "busybox", "nc", "-w", "1", address, str(port)]
-        assert lab.exec("node1", ["sh", "-c", _AS_A_CONTAINER + " ".join(connect)], check=False).returncode != 0
-    # The same place does get answers from where it may: its node's rules, not a broken cable, keep it in.
-    assert (
-        "bytes from"
-        in lab.exec("node1", ["sh", "-c", _AS_A_CONTAINER + _PING_OUTSIDE.format(info.outside.address)]).stdout
-    )
+def test_what_a_machine_starts_at_boot_runs_after_a_reboot(whole_lab: Lab) -> None:
+    script = "#!/bin/sh\nsleep 4243 &\necho booted >/run/by-rc-local\n"
+    whole_lab.exec("storage", ["sh", "-c", "cat >/etc/rc.local && chmod +x /etc/rc.local"], input=script)
+
+    whole_lab.reboot("storage")
+
+    assert whole_lab.exec("storage", ["cat", "/run/by-rc-local"]).stdout == "booted\n"
+    assert whole_lab.exec("storage", ["pgrep", "-f", "sleep 4243"]).returncode == 0
 
 
 def test_names_that_cannot_be_a_lab_are_refused() -> None:
@@ -264,21 +258,6 @@ def test_an_up_killed_half_way_can_be_repeated_and_removed(tmp_path: Path, secon
         lab.down(echo=_quiet)
 
     assert _traces() == before
-
-
-# A network namespace behind a bridge of the node, as a container has it, with no image needed.
-_AS_A_CONTAINER = """
-    ip link show testbr >/dev/null 2>&1 || {
-        ip netns add box
-        ip link add testbr type bridge && ip addr add 10.211.0.1/28 dev testbr && ip link set testbr up
-        ip link add boxv type veth peer name eth0 netns box && ip link set boxv master testbr up
-        ip -n box addr add 10.211.0.2/28 dev eth0 && ip -n box link set eth0 up
-        ip -n box route add default via 10.211.0.1
-        iptables -w 5 -t nat -A POSTROUTING -s 10.211.0.0/28 ! -o testbr -j MASQUERADE
-        iptables -w 5 -P FORWARD ACCEPT
-    }
-    exec nsenter --net=/run/netns/box """
-_PING_OUTSIDE = "busybox ping -c 1 -W 2 {}"
 
 
 def _quiet(line: str) -> None:
