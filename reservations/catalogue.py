@@ -6,8 +6,9 @@ Images carry upstream's names; the environment, ports and folders are those that
 from decimal import Decimal
 from typing import Any
 
-# Official images begin as root and drop privileges in their entrypoint; nothing needs more than this.
-ENTRYPOINT_CAPABILITIES = ["CHOWN", "SETUID", "SETGID", "DAC_OVERRIDE", "FOWNER", "NET_BIND_SERVICE", "KILL"]
+# Official images begin as root, give their folders to a user of their own and become that user in their entrypoint.
+BECOME_ANOTHER_USER = ["CHOWN", "SETUID", "SETGID", "DAC_OVERRIDE", "FOWNER"]
+TMP = "/tmp"  # noqa: S108 - of the container, in memory
 
 SIZES: list[dict[str, Any]] = [
     {"slug": "tiny", "name": "Tiny", "cores": Decimal("0.25"), "ram_mib": 256},
@@ -53,7 +54,10 @@ SERVICES: list[dict[str, Any]] = [
         "ports": [{"name": "web", "kind": "http", "port": 80}],
         "connect": ["curl http://{host}:{port}/"],
         "mount_path": "/usr/share/nginx/html",
-        "capabilities": ENTRYPOINT_CAPABILITIES,
+        "capabilities": ["CHOWN", "SETUID", "SETGID", "DAC_OVERRIDE", "NET_BIND_SERVICE", "KILL"],
+        "read_only": True,
+        "scratch": ["/run", TMP, "/var/cache/nginx", "/var/lib/nginx", "/var/log/nginx"],
+        "internet": False,
         "default_size": "tiny",
         "position": 10,
     },
@@ -68,7 +72,10 @@ SERVICES: list[dict[str, Any]] = [
         "credentials": {"password": "random:24"},
         "connect": ["redis-cli -h {host} -p {port} -a {password}"],
         "mount_path": "/data",
-        "capabilities": ENTRYPOINT_CAPABILITIES,
+        "capabilities": BECOME_ANOTHER_USER,
+        "read_only": True,
+        "scratch": [TMP],
+        "internet": False,
         "default_size": "tiny",
         "position": 20,
     },
@@ -93,7 +100,10 @@ SERVICES: list[dict[str, Any]] = [
         },
         "connect": ["mysql -h {host} -P {port} -u {user} -p{password} {database}"],
         "mount_path": "/var/lib/mysql",
-        "capabilities": ENTRYPOINT_CAPABILITIES,
+        "capabilities": BECOME_ANOTHER_USER,
+        # /tmp takes what a large ALTER or sort spills, which memory is too small for.
+        "writes_mib": 2048,
+        "internet": False,
         "min_ram_mib": 512,
         "default_size": "medium",
         "position": 30,
@@ -109,7 +119,10 @@ SERVICES: list[dict[str, Any]] = [
         "credentials": {"user": "berth", "password": "random:24"},
         "connect": ["mongosh mongodb://{user}:{password}@{host}:{port}/?authSource=admin"],
         "mount_path": "/data/db",
-        "capabilities": ENTRYPOINT_CAPABILITIES,
+        "capabilities": BECOME_ANOTHER_USER,
+        "read_only": True,
+        "scratch": [TMP, "/data/configdb", "/home/mongodb"],
+        "internet": False,
         "min_ram_mib": 512,
         "default_size": "medium",
         "position": 40,
@@ -128,7 +141,9 @@ SERVICES: list[dict[str, Any]] = [
         "credentials": {"user": "admin", "password": "random:24"},
         "connect": ["curl -u {user}:{password} http://{host}:{port}/api/json"],
         "mount_path": "/var/jenkins_home",
-        "capabilities": ENTRYPOINT_CAPABILITIES,
+        "capabilities": BECOME_ANOTHER_USER,  # the image begins as its own user: for the first fill of an empty volume
+        "writes_mib": 2048,
+        "internet": True,  # plug-ins, and what pipelines fetch
         "pids": 1024,
         "min_ram_mib": 1024,
         "default_size": "large",
@@ -145,8 +160,20 @@ SERVICES: list[dict[str, Any]] = [
         "credentials": {"user": "berth", "password": "random:24"},
         "connect": ["ssh -p {port} {user}@{host}"],
         "mount_path": "/config",
-        "capabilities": [*ENTRYPOINT_CAPABILITIES, "SYS_CHROOT", "AUDIT_WRITE"],
+        # sshd locks its unprivileged half into an empty folder, notes log-ins and ends sessions of another user.
+        "capabilities": [*BECOME_ANOTHER_USER, "KILL", "SYS_CHROOT", "AUDIT_WRITE"],
+        "writes_mib": 1024,
+        "internet": True,
         "default_size": "small",
         "position": 60,
     },
+]
+
+# What holds a container in, of the fields above; seed_catalogue brings rows up to date that still have what was shipped
+# before, in the order of ROOM_FIELDS. What an admin has changed stays.
+ROOM_FIELDS = ("capabilities", "read_only", "scratch", "writes_mib", "internet")
+_FIRST = ["CHOWN", "SETUID", "SETGID", "DAC_OVERRIDE", "FOWNER", "NET_BIND_SERVICE", "KILL"]
+SHIPPED_BEFORE: list[tuple[Any, ...]] = [
+    (_FIRST, False, [], 1024, True),
+    ([*_FIRST, "SYS_CHROOT", "AUDIT_WRITE"], False, [], 1024, True),
 ]

@@ -5,15 +5,18 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
-from reservations.catalogue import PROFILES, SERVICES, SIZES
+from reservations.catalogue import PROFILES, ROOM_FIELDS, SERVICES, SHIPPED_BEFORE, SIZES
 from reservations.models import Service, Size, StorageProfile
 
 
 class Command(BaseCommand):
-    help = "Add the sizes, storage profiles and services that Berth ships. What exists already is left as it is."
+    help = (
+        "Add the sizes, storage profiles and services that Berth ships. What exists already is left as it is, except"
+        " that a service's containers are held in tighter where no admin has changed how."
+    )
 
     def handle(self, **options: Any) -> None:
-        added = []
+        added, tightened = [], 0
         with transaction.atomic():
             for size in SIZES:
                 added.append(Size.objects.get_or_create(slug=size["slug"], defaults=size)[1])
@@ -22,5 +25,19 @@ class Command(BaseCommand):
             for service in SERVICES:
                 default_size = Size.objects.get(slug=service["default_size"])
                 defaults = service | {"default_size": default_size}
-                added.append(Service.objects.get_or_create(slug=service["slug"], defaults=defaults)[1])
-        self.stdout.write(f"Catalogue: {sum(added)} added, {len(added) - sum(added)} there already.")
+                row, new = Service.objects.get_or_create(slug=service["slug"], defaults=defaults)
+                added.append(new)
+                tightened += not new and _tighten(row, service)
+        more = f" {tightened} services have their containers held in tighter." if tightened else ""
+        self.stdout.write(f"Catalogue: {sum(added)} added, {len(added) - sum(added)} there already.{more}")
+
+
+def _tighten(row: Service, shipped: dict[str, Any]) -> bool:
+    """Bring what holds its containers in up to date, unless an admin has changed it or the image."""
+    if row.image != shipped["image"] or tuple(getattr(row, name) for name in ROOM_FIELDS) not in SHIPPED_BEFORE:
+        return False
+    usual = Service()
+    for name in ROOM_FIELDS:
+        setattr(row, name, shipped.get(name, getattr(usual, name)))
+    row.save(update_fields=ROOM_FIELDS)
+    return True
