@@ -12,6 +12,7 @@ from accounts.models import User
 from compute.models import Node
 from reservations.models import Reservation
 from tests.factories import make_node, make_profiles, make_reservation, make_service, make_token, make_user
+from tests.unit.portal.doors import log_in, make_factor
 
 Call = Callable[..., Any]
 
@@ -40,7 +41,9 @@ def other() -> User:
 
 @pytest.fixture
 def staff() -> User:
-    return make_user("root", is_staff=True, is_superuser=True)
+    person = make_user("root", is_staff=True, is_superuser=True)
+    make_factor(person)
+    return person
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ def browser() -> Callable[[User | None], Client]:
     def open_browser(user: User | None = None) -> Client:
         client = Client()
         if user:
-            client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+            log_in(client, user)
         return client
 
     return open_browser

@@ -1,0 +1,158 @@
+"""Four people in front of every address: its owner, another tenant, nobody in particular, and staff."""
+
+import json
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from allauth.account.forms import default_token_generator
+from allauth.account.models import EmailAddress, EmailConfirmationHMAC
+from allauth.account.utils import user_pk_to_url_str
+from allauth.mfa.models import Authenticator
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from django.apps import apps
+from django.contrib.contenttypes.models import ContentType
+from django.core.cache import cache
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import ApiToken, User
+from compute.models import Volume
+from portal.routes import Route
+from reservations.models import Reservation, WorkspaceVolume
+from reservations.tasks import SWEPT_AT
+from tests.factories import make_reservation, make_storage, make_token, workspace_of
+
+CANARY = "canary"  # in the name of everything that the owner has
+BOOKING = {"service": "nginx", "size": "small", "duration": "60", "storage": "C1"}
+# What is sent to an address, where nothing would not do.
+FORMS: dict[str, dict[str, str]] = {"reservations/new/": BOOKING, "reservations/quote/": BOOKING}
+BODIES: dict[str, dict[str, Any]] = {
+    "api/v1/reservations": {"service": "nginx", "hours": 1},
+    "api/v1/reservations/<int:pk>/extend": {"hours": 1},
+}
+
+
+def log_in(client: Client, person: User) -> None:
+    """As the log-in page does: with a note of how and when, and with the second factor of those who have one."""
+    client.force_login(person, backend="django.contrib.auth.backends.ModelBackend")
+    proofs = [{"method": "password", "at": time.time()}]
+    for factor in Authenticator.objects.filter(user=person):
+        proofs.append({"method": "mfa", "type": factor.type, "id": factor.pk, "at": time.time()})
+    proofs[-1]["reauthenticated"] = True  # just now: no page asks for the password again
+    session = client.session
+    session["account_authentication_methods"] = proofs
+    session["account_authentication_methods_user"] = str(person.pk)
+    session.save()
+
+
+# Pages about a factor that one has; for whoever has none they do not exist.
+OF_A_FACTOR = {"accounts/mfa/totp/deactivate/", "accounts/mfa/recovery-codes/", "accounts/mfa/recovery-codes/download/"}
+
+
+def make_factor(person: User) -> None:
+    """A second factor, as staff must have."""
+    Authenticator.objects.get_or_create(user=person, type=Authenticator.Type.TOTP, defaults={"data": {"secret": "x"}})
+
+
+@dataclass
+class Ground:
+    """What the owner has, and who else there is."""
+
+    owner: User
+    other: User
+    staff: User
+    reservation: Reservation
+    volume: WorkspaceVolume
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    def person(self, who: str) -> User | None:
+        return {"owner": self.owner, "other": self.other, "staff": self.staff}.get(who)
+
+    def browser(self, who: str, **options: Any) -> Client:
+        """Logged in just now, as this person."""
+        client = Client(raise_request_exception=False, **options)
+        if person := self.person(who):
+            log_in(client, person)
+        return client
+
+    def visit(self, route: Route, method: str, who: str, **options: Any) -> Any:
+        """The answer to this person: with a session on pages, with a token at the API."""
+        path, person = address(route, self), self.person(who)
+        if person and route.path in OF_A_FACTOR:
+            make_factor(person)
+            RecoveryCodes.activate(person)
+        if not route.is_api:
+            client, form = self.browser(who), FORMS.get(route.path, {})
+            return client.generic(method, path, **options) if method not in BOTH else _send(client, method, path, form)
+        headers = {}
+        if person:
+            token = self.tokens.setdefault(who, make_token(person))
+            headers["Authorization"] = f"Bearer {token}"
+        body = json.dumps(BODIES.get(route.path)) if method == "POST" else ""
+        return Client(raise_request_exception=False).generic(method, path, body, "application/json", headers=headers)
+
+
+BOTH = {"GET", "POST"}
+
+
+def _send(client: Client, method: str, path: str, form: dict[str, str]) -> Any:
+    return client.post(path, form) if method == "POST" else client.get(path)
+
+
+def make_ground(owner: User, other: User, staff: User) -> Ground:
+    """The owner has a reservation and a kept volume that nobody uses; a worker has just swept."""
+    cache.set(SWEPT_AT, timezone.now())
+    image = Volume.objects.create(size_gb=1, kept=True, server=make_storage())
+    volume = WorkspaceVolume.objects.create(workspace=workspace_of(owner), name=f"{CANARY} volume", volume=image)
+    reservation = make_reservation(owner, now=timezone.now(), name=f"{CANARY} reservation")
+    return Ground(owner, other, staff, reservation, volume)
+
+
+def address(route: Route, ground: Ground) -> str:
+    """The route's address with what the owner has in the place of its parameters."""
+    if route.path.startswith("admin/"):
+        return "/" + re.sub(r"<[^>]+>", lambda found: _in_admin(route.path, found.group()), route.path)
+    values = {
+        "<int:pk>": _number(route, ground) if "<int:pk>" in route.path else "",
+        "<uidb36>": user_pk_to_url_str(ground.owner),
+        "<key>": default_token_generator.make_token(ground.owner),
+    }
+    if route.path.startswith("accounts/confirm-email/"):
+        of_owner = {"user": ground.owner, "email": ground.owner.email}
+        mail = EmailAddress.objects.update_or_create(**of_owner, defaults={"verified": False})[0]
+        values["<key>"] = EmailConfirmationHMAC(mail).key
+    path = route.path
+    for name, value in values.items():
+        path = path.replace(name, value)
+    assert "<" not in path, f"say in {__name__} what belongs into /{path}"
+    return f"/{path}"
+
+
+def _number(route: Route, ground: Ground) -> str:
+    """Of what the owner has, of the kind that the address is about."""
+    if "/webauthn/keys/" in route.path:
+        data = {"name": f"{CANARY} key", "credential": {}}
+        key, _ = Authenticator.objects.get_or_create(user=ground.owner, type="webauthn", defaults={"data": data})
+        return str(key.pk)
+    if "/tokens/" in route.path:
+        make_token(ground.owner)
+        return str(ApiToken.objects.filter(user=ground.owner, revoked_at=None)[0].pk)
+    if "volumes/" in route.path:
+        return str(ground.volume.pk)
+    assert "reservations/" in route.path, f"say in {__name__} which number belongs into /{route.path}"
+    return str(ground.reservation.pk)
+
+
+def _in_admin(path: str, name: str) -> str:
+    """A row of the model, or the number of none."""
+    if name == "<app_label>":
+        return "compute"
+    if name == "<path:content_type_id>":
+        return str(ContentType.objects.get_for_model(Reservation).pk)
+    if name == "<url>":
+        return "nothing"
+    app, model = path.split("/")[1:3]
+    row = None if app == "r" else apps.get_model(app, model)._default_manager.first()
+    return str(row.pk if row else 999_999)
