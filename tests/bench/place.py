@@ -76,7 +76,7 @@ WHERE step.ram_mib > node.ram_mib OR step.cores > node.cores
 
 
 def measure(ground: Ground) -> Outcome:
-    with _scratch_database():
+    with scratch_database():
         _fill()
         steps = _scalar("SELECT count(*) FROM compute_loadstep")
         now = timezone.now()
@@ -138,7 +138,7 @@ def _next_slot(start: datetime) -> None:
 
 
 @contextmanager
-def _scratch_database() -> Iterator[None]:
+def scratch_database() -> Iterator[None]:
     """Django's default connection leads to an empty migrated database, which is dropped afterwards."""
     name = connection.settings_dict["NAME"]
     _outside_transaction(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)", f"CREATE DATABASE {DATABASE}")
