@@ -313,7 +313,8 @@ class Volume(models.Model):
     @property
     def spec(self) -> VolumeSpec:
         server = self.server.spec if self.server else None
-        return VolumeSpec(self.machine_name, self.size_gb, server, fresh=self.formatted_at is None)
+        fresh = self.formatted_at is None
+        return VolumeSpec(self.machine_name, self.size_gb, server, fresh=fresh, uuid=str(self.uuid or ""))
 
 
 class Sample(models.Model):

@@ -58,6 +58,10 @@ class Host:
             command = ["sftp", "-q", "-b", "-", *self._options(), "--", self.target]
             return self._call(command, ["sftp"], "".join(f"{line}\n" for line in commands), timeout_s)
 
+    def subsystem(self, name: str) -> list[str]:
+        """The command that speaks with a subsystem of its sshd."""
+        return ["ssh", "-T", "-s", *self._options(), "--", self.target, name]
+
     def _ssh(self) -> list[str]:
         return ["ssh", "-T", *self._options(), "--", self.target]
 

@@ -9,115 +9,106 @@ Each call is one small script on the node, over SSH, and idempotent: what is mou
 gone already is success. Each holds the lock of its volume. All may raise CommandFailed or NoAnswer.
 """
 
-import shlex
+import logging
+from collections.abc import Sequence
+from enum import StrEnum
 
+from compute import sftp, volume_scripts
 from compute.shell import CommandFailed, Host, NoAnswer
 from compute.spec import RemoteStore, VolumeSpec
+from compute.volume_scripts import MOUNTED_AT, ROOT
 
-ROOT = "/var/lib/berth"
-KEY = "/etc/berth/storage.key"
-KNOWN_HOSTS = "/etc/berth/storage_known_hosts"
-TIMEOUT_S = 100  # more than all the waits in a script, so that only a silent node is taken for one
-MOUNTED_AT = f"{ROOT}/volumes"
-_TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h
+logger = logging.getLogger(__name__)
+TIMEOUT_S = 140  # more than all the waits in a script, so that only a silent node is taken for one
+_UUID_AT = (1128, 16)  # in an image: the superblock begins at 1024, its s_uuid at 0x68
 
 
 class StorageSilent(NoAnswer):
     """The node answered, but what it has to wait for (its storage server, an earlier step on the volume) did not."""
 
 
-# One step at a time on a volume: a late attach cannot run beside a detach. Whatever goes on after the script must
-# be started without the descriptor, or it would keep the lock. A file system whose program has died cannot be
-# looked at (ENOTCONN), but it is mounted: only the kernel's table tells.
-_LOCK = f"""
-exec 9>"/run/berth-$name.lock"
-flock -w 30 9 || {{ echo "an earlier step on $name has not ended" >&2; exit {_TRY_LATER}; }}
-mounted() {{ grep -qF " $1 " /proc/self/mountinfo; }}
-unmount() {{
-  while mounted "$1"; do
-    timeout -k 2 10 umount "$1" 2>/dev/null || umount -l -c "$1"
-  done
-}}
-"""
+class ForeignImage(CommandFailed):
+    """There is an image of this name with another UUID: of another installation, or of a newer database."""
 
-_MOUNT_STORE = f"""
-if mounted "$store" && ! timeout -k 2 5 stat "$store" >/dev/null 2>&1; then
-  if mounted "$mount"; then umount -l -c "$mount"; fi  # it lies on the dead one
-  umount -l -c "$store"
-fi
-mkdir -p "$store"
-if ! mounted "$store"; then
-  code=0
-  timeout -k 2 15 sshfs -p "$port" -o IdentityFile={KEY} -o UserKnownHostsFile={KNOWN_HOSTS} \
-    -o StrictHostKeyChecking=yes -o ConnectTimeout=10 -o reconnect -o ServerAliveInterval=5 \
-    -o ServerAliveCountMax=3 -o nosuid,nodev "$remote" "$store" 9>&- || code=$?
-  [ "$code" -ne 127 ] || exit 127
-  if [ "$code" -ne 0 ]; then echo "the storage server of $name does not answer" >&2; exit {_TRY_LATER}; fi
-fi
-"""
 
-_ATTACH = """
-mkdir -p "$mount" "${image%/*}"
-if ! mounted "$mount"; then
-  if [ ! -e "$image" ]; then
-    if [ -z "$fresh" ]; then echo "the image of $name is missing" >&2; exit 1; fi
-    rm -f "$image.new"
-    truncate -s "$bytes" "$image.new"
-    mkfs.ext4 -q -F -m 0 -E lazy_itable_init=1,lazy_journal_init=1 $features "$image.new"
-    mv "$image.new" "$image"
-  fi
-  # After an unclean end, multi-mount protection watches the image twice for 11 s.
-  loop=$(losetup --find --show $direct "$image")
-  timeout 45 mount -t ext4 -o nosuid,nodev,errors=remount-ro "$loop" "$mount" || { losetup -d "$loop"; exit 1; }
-  losetup -d "$loop"  # takes effect when the last mount goes
-fi
-mkdir -p "$mount/data"
-"""
+class Condition(StrEnum):
+    """How an attached volume is."""
 
-_DETACH = """
-for place in "$mount" "$store"; do
-  unmount "$place"
-  [ ! -e "$place" ] || rmdir "$place"
-done
-"""
+    WELL = "well"
+    BUSY = "busy"  # a step goes on; nothing is concluded
+    GONE = "gone"  # not mounted
+    READ_ONLY = "read-only"  # its file system met an error and takes no more writes
+    DEAD = "dead"  # the connection to its storage was lost
+    HUNG = "hung"  # its storage gives no answer; who reads or writes there waits
 
 
 def attach(node: Host, volume: VolumeSpec) -> str:
     """Mount the volume on the node; returns the directory for the container.
 
     A fresh volume is made if it does not exist; the missing image of any other is CommandFailed, since an empty one
-    in its place would hide that data is lost or a disk not mounted. Raises StorageSilent too.
+    in its place would hide that data is lost or a disk not mounted. Raises StorageSilent and ForeignImage too. What is
+    mounted but went read-only, or lies on a dead sshfs, is mounted anew: nobody may be using it.
     """
-    _run(node, _variables(volume) + _LOCK + (_MOUNT_STORE if volume.remote else "") + _ATTACH)
+    store = volume_scripts.MOUNT_STORE if volume.remote else ""
+    _run(node, _variables(volume) + volume_scripts.LOCK + store + volume_scripts.ATTACH)
     return f"{MOUNTED_AT}/{volume.name}/data"
 
 
 def detach(node: Host, volume: VolumeSpec) -> None:
-    """Unmount the volume from the node; not mounted there is success. The image stays."""
+    """Unmount the volume from the node; not mounted there is success. The image stays. Raises StorageSilent too."""
     unmount(node, volume.name)
 
 
 def unmount(node: Host, name: str) -> None:
     """The same for the volume of this name, of whatever kind it is."""
-    _run(node, _places(name) + _LOCK + _DETACH)
+    _run(node, _places(name) + volume_scripts.LOCK + volume_scripts.DETACH)
 
 
 def _run(node: Host, script: str) -> None:
     try:
         node.run(["sh", "-s"], stdin=script, timeout_s=TIMEOUT_S)
     except CommandFailed as problem:
-        if problem.code == _TRY_LATER:
+        if problem.code == volume_scripts.TRY_LATER:
             raise StorageSilent(problem.stderr) from problem
+        if problem.code == volume_scripts.FOREIGN:
+            raise ForeignImage(node.target, ["sh"], problem.code, problem.stderr) from problem
         raise
 
 
+def check(node: Host, attached: Sequence[VolumeSpec]) -> dict[str, Condition]:
+    """How the volumes are that should be attached to the node, by name; bounded, whatever hangs there.
+
+    A store that gave no answer for 45 s is cut off, so that whoever waits for it gets an error and can be ended.
+    """
+    stores = {volume.name: f"{ROOT}/stores/{volume.name}" if volume.remote else "''" for volume in attached}
+    looks = "".join(f"(look {name} {store}) &\n" for name, store in sorted(stores.items()))
+    answer = node.run(["sh", "-s"], stdin=volume_scripts.assign({}) + volume_scripts.CHECK + looks + "wait\n")
+    words = [line.split() for line in answer.splitlines()]
+    return {name: Condition(how) for name, how in words}
+
+
+def storage_answers(node: Host, volume: VolumeSpec) -> bool:
+    """Whether what the volume lies on could be mounted from this node now: its storage server lets it in."""
+    if volume.remote is None:
+        return True
+    script = _variables(volume) + volume_scripts.ANSWERS
+    return node.run(["sh", "-s"], stdin=script).strip() == "yes"
+
+
 def remove_local(node: Host, volume: VolumeSpec) -> None:
-    """Unmount and delete a volume of the node's own disk."""
-    _run(node, _variables(volume) + _LOCK + _DETACH + 'rm -f "$image" "$image.new"\n')
+    """Unmount and delete a volume of the node's own disk; an image with another UUID stays."""
+    scripts = volume_scripts
+    _run(node, _variables(volume) + scripts.LOCK + scripts.DETACH + scripts.REMOVE_LOCAL)
 
 
-def remove_remote(portal: Host, store: RemoteStore, name: str) -> None:
-    """Delete a volume on the storage server, over sftp from the portal; `portal` is the server's Host."""
+def remove_remote(portal: Host, store: RemoteStore, name: str, uuid: str = "") -> None:
+    """Delete a volume on the storage server, over sftp from the portal; `portal` is the server's Host.
+
+    With `uuid`, an image that has another one is somebody else's, and stays.
+    """
+    if uuid and (found := sftp.read_at(portal, f"{store.path}/{name}.img", *_UUID_AT)) not in {None, _bytes(uuid)}:
+        logger.error("%s on %s has the UUID %s and not %s: it stays", name, portal.target, found, uuid)
+        return
     for suffix in (".img", ".img.new"):
         portal.sftp([f"-rm {store.path}/{name}{suffix}"])
     left = list_remote(portal, store)
@@ -154,24 +145,30 @@ def list_both(node: Host) -> tuple[set[str], set[str]]:
 
 
 def _places(name: str) -> str:
-    return _assign({"name": name, "mount": f"{MOUNTED_AT}/{name}", "store": f"{ROOT}/stores/{name}"})
+    said = f"/run/berth-{name}.said"
+    places = {"name": name, "mount": f"{MOUNTED_AT}/{name}", "store": f"{ROOT}/stores/{name}", "said": said}
+    return volume_scripts.assign(places)
 
 
 def _variables(volume: VolumeSpec) -> str:
     folder = f"{ROOT}/stores/{volume.name}" if volume.remote else f"{ROOT}/images"
+    features = ["-O mmp"] if volume.remote else []
     values = {
         "bytes": str(volume.size_gb * 10**9),
         "image": f"{folder}/{volume.name}.img",
         "fresh": "yes" if volume.fresh else "",
-        "features": "-O mmp" if volume.remote else "",
+        "features": " ".join([*features, f"-U {volume.uuid}"] if volume.uuid else features),
+        "uuid": volume.uuid.replace("-", ""),
         # What is in the page cache of one node is not seen by the other: protection needs direct reads.
         "direct": "--direct-io=on" if volume.remote else "",
+        "remote": "",
     }
     if volume.remote:
-        values["port"] = str(volume.remote.port)
-        values["remote"] = f"{volume.remote.account}@{volume.remote.address}:{volume.remote.path}"
-    return _places(volume.name) + _assign(values)
+        account = f"{volume.remote.account}@{volume.remote.address}"
+        values |= {"port": str(volume.remote.port), "account": account, "path": volume.remote.path}
+        values["remote"] = f"{account}:{volume.remote.path}"
+    return volume_scripts.assign(values) + _places(volume.name)
 
 
-def _assign(values: dict[str, str]) -> str:
-    return "set -eu\n" + "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
+def _bytes(uuid: str) -> bytes:
+    return bytes.fromhex(uuid.replace("-", ""))

@@ -2,12 +2,15 @@
 
 import logging
 import re
+from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db import connection
 from django.db.models import Q
 
 from compute import drivers, volumes
-from compute.models import Node, Volume
+from compute.models import Node, StorageServer, Volume
 from compute.shell import CommandFailed, Host, NoAnswer
 from reservations.models import Container, Orphan
 
@@ -15,6 +18,72 @@ logger = logging.getLogger(__name__)
 GRACE = timedelta(seconds=60)
 PREFIX = "volume:"
 _OURS = re.compile(r"vol-([0-9]{1,15})")
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """An image that no row has: of a newer database than this one, when an older backup was restored."""
+
+    where: str  # the node or storage server
+    name: str
+
+
+def unknown_volumes() -> list[Unknown]:
+    """Every such image on any node or storage server; those that do not answer are left out.
+
+    They are never removed and never overwritten.
+    """
+    found: list[Unknown] = []
+    for node in Node.objects.present().exclude(ssh=""):
+        host = drivers.host(node)
+        try:
+            names = volumes.list_local(host) if host else set()
+        except (NoAnswer, CommandFailed) as problem:
+            logger.info("node %s: its images are not known: %s", node.name, problem)
+            continue
+        found += [Unknown(node.name, name) for name in sorted(unknown(names))]
+    for server in StorageServer.objects.all():
+        found += [Unknown(server.name, name) for name in sorted(_unknown_on(server))]
+    return found
+
+
+def unknown(names: Collection[str]) -> set[str]:
+    """Those of these names of volumes that no row has."""
+    ours = {name for name in names if _OURS.fullmatch(name)}
+    rows = Volume.objects.filter(pk__in=[_number(name) for name in ours])
+    return ours - {row.machine_name for row in rows}
+
+
+def _unknown_on(server: StorageServer) -> set[str]:
+    try:
+        return unknown(volumes.list_remote(drivers.storage(server), server.spec))
+    except (NoAnswer, CommandFailed) as problem:
+        logger.info("storage server %s: its images are not known: %s", server.name, problem)
+        return set()
+
+
+def skip_known_ids(names: Collection[str]) -> None:
+    """The next volumes get numbers above those of these images, so that none of them is in the way of a new one."""
+    numbers = [_number(name) for name in names if _OURS.fullmatch(name)]
+    if not numbers:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT setval(sequence::regclass, %s) FROM pg_get_serial_sequence('compute_volume', 'id') AS sequence
+            WHERE %s > (SELECT last_value FROM compute_volume_id_seq)
+            """,
+            [max(numbers), max(numbers)],
+        )
+        moved = cursor.fetchone()
+    if moved:
+        logger.error("images up to vol-%d are not in the database: is it an older backup? See doctor.", max(numbers))
+
+
+def sweep_servers() -> None:
+    """Keep new volumes away from the numbers of images that no row has."""
+    for server in StorageServer.objects.filter(active=True):
+        skip_known_ids(_unknown_on(server))
 
 
 def sweep(node: Node, now: datetime) -> None:
@@ -31,6 +100,7 @@ def sweep(node: Node, now: datetime) -> None:
     except (NoAnswer, CommandFailed) as problem:
         logger.info("node %s: volumes not compared: %s", node.name, problem)
         return
+    skip_known_ids(unknown(images))
     mounted = {place.rsplit("/", 1)[-1] for place in places}
     left = _unused(node, mounted) | _removed(node, images)
     earlier = Orphan.objects.filter(node=node, name__startswith=PREFIX)
@@ -80,7 +150,8 @@ def remove_deleted() -> None:
     for volume in Volume.objects.filter(state=Volume.State.REMOVING).exclude(pk__in=there).select_related("server"):
         try:
             if volume.server:
-                volumes.remove_remote(drivers.storage(volume.server), volume.server.spec, volume.machine_name)
+                portal, spec = drivers.storage(volume.server), volume.spec
+                volumes.remove_remote(portal, volume.server.spec, spec.name, spec.uuid)
         except (NoAnswer, CommandFailed) as problem:
             logger.warning("%s could not be removed yet: %s", volume, problem)
             continue

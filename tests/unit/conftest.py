@@ -122,7 +122,7 @@ class Machines:
         with self.storage.during("detach"):
             self.mounted.get(node.target, set()).discard(volume.name)
 
-    def remove_remote(self, portal: Host, store: RemoteStore, name: str) -> None:
+    def remove_remote(self, portal: Host, store: RemoteStore, name: str, uuid: str = "") -> None:
         with self.storage.during("remove_remote"):
             self.images_on_server.discard(name)
 

@@ -29,7 +29,7 @@ def test_the_container_gets_a_directory_inside_the_volume() -> None:
 def test_a_local_volume_needs_no_storage_server() -> None:
     script = script_of(VolumeSpec("vol-1", 2))
 
-    assert "sshfs" not in script
+    assert "IdentityFile" not in script
     assert "bytes=2000000000\n" in script
     assert "image=/var/lib/berth/images/vol-1.img\n" in script
 
@@ -44,7 +44,7 @@ def test_a_remote_volume_is_protected_against_a_second_node() -> None:
 
 @pytest.mark.parametrize("remote", [STORE, NASTY])
 def test_whatever_a_store_is_called_the_shell_reads_it_as_one_word(remote: RemoteStore) -> None:
-    head = script_of(VolumeSpec("vol-1", 2, remote)).split("\nmkdir")[0]
+    head = script_of(VolumeSpec("vol-1", 2, remote)).split("\nexec 9")[0]
 
     said = subprocess.run(
         ["sh", "-s"], input=f'{head}\nprintf "%s" "$remote"', capture_output=True, text=True, check=True
@@ -61,7 +61,7 @@ def test_every_script_is_one_that_the_shell_understands(volume: VolumeSpec) -> N
     volumes.remove_local(host, volume)  # type: ignore[arg-type]
 
     for _, script in host.ran:
-        assert script.startswith("set -eu\n")
+        assert script.startswith("set -aeu\n")
         subprocess.run(["sh", "-n"], input=script, text=True, check=True)
 
 
