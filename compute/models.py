@@ -81,7 +81,7 @@ class NodeQuerySet(models.QuerySet["Node"]):
 
     def lending(self) -> "NodeQuerySet":
         """Nodes that may be given something new."""
-        return self.filter(state=Node.State.ACTIVE, health=Node.Health.OK)
+        return self.filter(state=Node.State.ACTIVE, health=Node.Health.OK, disk_problem="")
 
 
 class Node(models.Model):
@@ -122,6 +122,9 @@ class Node(models.Model):
     guard_problem = models.CharField(
         max_length=300, blank=True, editable=False, help_text="what is wrong with the node's own timer or firewall"
     )
+    disk_problem = models.CharField(
+        max_length=300, blank=True, editable=False, help_text="its disk is nearly full: it gets nothing new"
+    )
     tls_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
     engine_version = models.CharField(max_length=60, blank=True)
     containers_found = models.PositiveIntegerField(null=True, blank=True)
@@ -136,6 +139,11 @@ class Node(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def answers(self) -> bool:
+        """Whether its engine can be asked to do something now (a returning one gets nothing new yet)."""
+        return self.health in {self.Health.OK, self.Health.RETURNING}
 
 
 class AllocationQuerySet(models.QuerySet["Allocation"]):

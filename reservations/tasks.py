@@ -9,7 +9,7 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from compute.models import Node
-from reservations import leftovers, watch
+from reservations import disk, leftovers, watch
 from reservations import reconcile as loop
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,8 @@ def sweep() -> None:
 
 @shared_task
 def watch_nodes() -> None:
-    for node_id in Node.objects.present().filter(health=Node.Health.OK).values_list("pk", flat=True):
+    answering = Node.objects.present().filter(health__in=[Node.Health.OK, Node.Health.RETURNING])
+    for node_id in answering.values_list("pk", flat=True):
         watch_node.apply_async((node_id,), expires=10)
 
 
@@ -66,6 +67,19 @@ def sweep_volumes_of(node_id: int) -> None:
     node = Node.objects.filter(pk=node_id).first()
     if node:
         leftovers.sweep(node, timezone.now())
+
+
+@shared_task
+def check_disks() -> None:
+    for node_id in Node.objects.present().filter(health=Node.Health.OK).values_list("pk", flat=True):
+        check_disk.apply_async((node_id,), expires=20)
+
+
+@shared_task
+def check_disk(node_id: int) -> None:
+    node = Node.objects.filter(pk=node_id).first()
+    if node:
+        disk.check(node, timezone.now())
 
 
 @shared_task
