@@ -1,10 +1,20 @@
 """The admin's pages for people."""
 
-from django.contrib import admin
+import allauth.mfa.admin
+import allauth.usersessions.admin  # noqa: F401  # both are imported so that they have registered, and do not later
+from allauth.mfa.models import Authenticator
+from allauth.usersessions.models import UserSession
+from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 
+from accounts import actions
 from accounts.models import ApiToken, AuditEntry, Membership, User, Workspace
+
+# Allauth's own pages would let staff write a factor into another's account, and forget a session without ending it.
+admin.site.unregister([Authenticator, UserSession])
 
 
 @admin.register(User)
@@ -51,14 +61,29 @@ class MembershipAdmin(admin.ModelAdmin[Membership]):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(admin.ModelAdmin[ApiToken]):
-    list_display = ["hint", "user", "name", "created_at", "expires_at", "last_used_at", "revoked_at"]
+    list_display = ["hint", "user", "name", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at"]
     list_filter = ["created_at", "expires_at", "revoked_at"]
     list_select_related = ["user"]
     search_fields = ["user__username", "name", "hint"]
-    readonly_fields = ["user", "hint", "created_at", "last_used_at"]
+    readonly_fields = ["user", "hint", "scopes", "created_at", "expires_at", "last_used_at", "revoked_at"]
+    actions = ["revoke"]
+
+    @admin.action(description="Revoke them", permissions=["view"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiToken]) -> None:
+        if not request.user.is_superuser:
+            messages.error(request, "Only an admin can revoke somebody's token.")
+            return
+        for token in queryset:
+            actions.revoke_token(token=token, now=timezone.now(), by=request.user)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return False  # the secret can only be shown by the command that makes it
+        return False  # its owner makes it: the secret is shown once
+
+    def has_change_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiToken | None = None) -> bool:
+        return False  # a revoked one stays, so that one sees what there was
 
 
 @admin.register(AuditEntry)

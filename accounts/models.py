@@ -8,6 +8,7 @@ from typing import ClassVar
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.models import UserManager as DjangoUserManager
+from django.contrib.postgres.fields import ArrayField
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
@@ -126,13 +127,28 @@ class Membership(models.Model):
         return f"{self.user} in {self.workspace} ({self.role})"
 
 
+class Scope(models.TextChoices):
+    """What a token may do. Neither contains the other."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+def every_scope() -> list[str]:
+    return [str(scope) for scope in Scope]
+
+
 class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
+    def live(self, now: datetime) -> "ApiTokenQuerySet":
+        """Neither revoked nor expired."""
+        return self.filter(revoked_at=None).filter(models.Q(expires_at=None) | models.Q(expires_at__gt=now))
+
     def find(self, secret: str, now: datetime) -> "ApiToken | None":
         """The live token with this secret, of an active user; None when there is none."""
         return (
-            self.select_related("user")
-            .filter(digest=ApiToken.digest_of(secret), revoked_at=None, user__is_active=True)
-            .filter(models.Q(expires_at=None) | models.Q(expires_at__gt=now))
+            self.live(now)
+            .select_related("user")
+            .filter(digest=ApiToken.digest_of(secret), user__is_active=True)
             .first()
         )
 
@@ -146,6 +162,7 @@ class ApiToken(models.Model):
     name = models.CharField(max_length=80, validators=[no_control_characters])
     digest = models.CharField(max_length=64, unique=True, editable=False)
     hint = models.CharField("begins with", max_length=16, editable=False)
+    scopes = ArrayField(models.CharField(max_length=20, choices=Scope.choices), default=every_scope)
     created_at = models.DateTimeField(auto_now_add=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -155,9 +172,17 @@ class ApiToken(models.Model):
 
     class Meta:
         verbose_name = "API token"
+        constraints = [
+            models.CheckConstraint(condition=~models.Q(scopes=[]), name="token_has_a_scope"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.hint}… of {self.user}"
+
+    @property
+    def may(self) -> str:
+        """Its scopes in words: read and write."""
+        return " and ".join(scope for scope in every_scope() if scope in self.scopes)
 
     @staticmethod
     def digest_of(secret: str) -> str:
@@ -169,7 +194,10 @@ class ApiToken(models.Model):
 
 
 class AuditEntry(models.Model):
-    """Who did what to what, written in the transaction of the deed. Rows are only ever added."""
+    """Who did what to what, written in the transaction of the deed.
+
+    Rows are only ever added: a trigger of the database refuses the rest, but that a deleted account leaves its rows.
+    """
 
     at = models.DateTimeField(db_index=True)
     actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)

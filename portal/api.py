@@ -14,26 +14,53 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from ninja.openapi.schema import OpenAPISchema
 from ninja.security import HttpBearer
 
-from accounts.models import ApiToken, User
+from accounts import limits
+from accounts.models import ApiToken, Scope, User
 from compute.capacity import NoCapacity
 from portal.api_catalogue import router as catalogue_router
 from portal.api_reservations import router as reservations_router
 from portal.api_volumes import router as volumes_router
 from portal.problems import MEDIA_TYPE, problem
 from reservations import actions
+from reservations.extending import CannotExtend
 
 logger = logging.getLogger(__name__)
 TOUCH_EVERY = timedelta(minutes=1)
 
 
+REFUSALS = {"403": "The token lacks the scope", "429": "Too many wrong tokens from this address"}
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class MissingScope(Exception):
+    """The token is good, but not for this."""
+
+    def __init__(self, scope: Scope, token: ApiToken) -> None:
+        super().__init__(f"This needs a token with the scope {scope}; yours may only {token.may}.")
+        self.scope = scope
+
+
+class GuessedTooOften(Exception):
+    """Too many wrong tokens came from this address."""
+
+
 class BearerToken(HttpBearer):
-    """`Authorization: Bearer berth_…`; tokens are made by `manage.py create_token USER`."""
+    """`Authorization: Bearer berth_…`; users make tokens under Account, API tokens.
+
+    A token has scopes: `read` is needed for every GET, `write` for everything else.
+    """
 
     def authenticate(self, request: HttpRequest, token: str) -> User | None:
+        if limits.guessed_too_often(request):
+            raise GuessedTooOften
         now = timezone.now()
         found = ApiToken.objects.find(token, now)
         if found is None:
+            limits.note_wrong_token(request, token)
             return None
+        needed = Scope.READ if request.method in READS else Scope.WRITE
+        if needed not in found.scopes:
+            raise MissingScope(needed, found)
         if found.last_used_at is None or now - found.last_used_at > TOUCH_EVERY:
             ApiToken.objects.filter(pk=found.pk).update(last_used_at=now)
         request.user = found.user
@@ -46,7 +73,10 @@ class Api(NinjaAPI):
     def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
         document = super().get_openapi_schema(**options)
         for operation in (found for methods in document["paths"].values() for found in methods.values()):
-            for status, answer in operation["responses"].items():
+            responses = operation["responses"]
+            if "401" in responses:  # whatever asks for a token may find that it is not good for this
+                responses |= {status: {**responses["401"], "description": text} for status, text in REFUSALS.items()}
+            for status, answer in responses.items():
                 if int(status) >= 400:
                     answer["content"] = {MEDIA_TYPE: next(iter(answer["content"].values()))}
         return document
@@ -90,8 +120,9 @@ def _no_capacity(request: HttpRequest, error: NoCapacity) -> HttpResponse:
 @api.exception_handler(actions.OverQuota)
 @api.exception_handler(actions.VolumeTaken)
 @api.exception_handler(actions.VolumeInUse)
+@api.exception_handler(CannotExtend)
 def _conflict(
-    request: HttpRequest, error: actions.OverQuota | actions.VolumeTaken | actions.VolumeInUse
+    request: HttpRequest, error: actions.OverQuota | actions.VolumeTaken | actions.VolumeInUse | CannotExtend
 ) -> HttpResponse:
     return problem(409, error.code, str(error))
 
@@ -105,6 +136,21 @@ def _key_reused(request: HttpRequest, error: actions.KeyReused) -> HttpResponse:
 def _unauthorized(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
     answer = problem(401, "unauthorized", "A valid API token is needed: Authorization: Bearer berth_…")
     answer["WWW-Authenticate"] = "Bearer"
+    return answer
+
+
+@api.exception_handler(MissingScope)
+def _missing_scope(request: HttpRequest, error: MissingScope) -> HttpResponse:
+    answer = problem(403, "scope", str(error), scope=str(error.scope))
+    answer["WWW-Authenticate"] = f'Bearer error="insufficient_scope", scope="{error.scope}"'
+    return answer
+
+
+@api.exception_handler(GuessedTooOften)
+def _guessed_too_often(request: HttpRequest, error: GuessedTooOften) -> HttpResponse:
+    detail = "Too many wrong API tokens came from your address. Wait a minute and try again."
+    answer = problem(429, "too_many_wrong_tokens", detail)
+    answer["Retry-After"] = str(limits.WINDOW_S)
     return answer
 
 

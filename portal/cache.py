@@ -23,6 +23,9 @@ class ForgivingRedisCache(RedisCache):
     def add(self, key: Any, value: Any, timeout: Any = 300, version: int | None = None) -> bool:
         return self._or(True, lambda: super(ForgivingRedisCache, self).add(key, value, timeout, version))
 
+    def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        return self._or(delta, lambda: super(ForgivingRedisCache, self).incr(key, delta, version))
+
     def delete(self, key: Any, version: int | None = None) -> bool:
         return self._or(False, lambda: super(ForgivingRedisCache, self).delete(key, version))
 

@@ -63,6 +63,8 @@ INSTALLED_APPS = [
     "django.forms",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.usersessions",
     "ninja",
 ]
 MIDDLEWARE = [
@@ -79,6 +81,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "accounts.middleware.TimeZoneMiddleware",
+    "accounts.staff.StaffSecondFactorMiddleware",
 ]
 ROOT_URLCONF = "portal.urls"
 WSGI_APPLICATION = "portal.wsgi.application"
@@ -111,6 +114,8 @@ if DATABASES["default"].get("ENGINE") != "django.db.backends.postgresql":
 DATABASES["default"]["CONN_MAX_AGE"] = None
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["default"].setdefault("OPTIONS", {})["connect_timeout"] = 5
+if TESTING:  # lets the tests empty the tables that are only ever added to (accounts/migrations/0003)
+    DATABASES["default"]["OPTIONS"]["options"] = "-c berth.testing=on"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.text("REDIS_URL")
@@ -185,6 +190,15 @@ ACCOUNT_RATE_LIMITS = {
     "login": "30/m/ip",
     "login_failed": "10/m/ip,5/300s/key",
 }
+ACCOUNT_PREVENT_ENUMERATION = True
+MFA_ADAPTER = "accounts.adapter.MFAAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = INSECURE_HTTP  # browsers allow passkeys on http://localhost
+MFA_FORMS = {"add_webauthn": "accounts.forms.AddKeyForm"}
+BERTH_STAFF_MFA = env.flag("BERTH_STAFF_MFA", True)
+BERTH_STAFF_NAMESPACES = ("admin", "monitor")  # what accounts/staff.py guards
 
 # ---- mail -------------------------------------------------------------------------------------------------
 _mail = urlsplit(env.text("BERTH_MAIL", "file:var/mail"))

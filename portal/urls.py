@@ -7,7 +7,7 @@ from django.urls import include, path
 from portal import health, monitor, views
 from portal.api import api
 
-# One log-in for everybody: the admin's own would know neither the rate limits nor what comes later (MFA).
+# One log-in for everybody: the admin's own would know neither the rate limits nor second factors.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 admin.site.site_header = "Berth"
 admin.site.site_title = "Berth"
@@ -16,6 +16,9 @@ admin.site.index_title = "Administration"
 urlpatterns = [
     path("", views.home, name="home"),
     path("accounts/", include("allauth.account.urls")),
+    path("accounts/mfa/", include("allauth.mfa.urls")),
+    path("accounts/sessions/", include("allauth.usersessions.urls")),
+    path("accounts/tokens/", include("accounts.urls")),
     path("reservations/", include("reservations.urls")),
     path("billing/", include("billing.urls")),
     path("monitor/", include((monitor.urlpatterns, "monitor"))),

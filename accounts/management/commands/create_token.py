@@ -7,7 +7,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from accounts import actions
-from accounts.models import User
+from accounts.models import Scope, User, every_scope
+
+DAYS = 90
 
 
 class Command(BaseCommand):
@@ -16,14 +18,34 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", help="user name")
         parser.add_argument("--name", default="manage.py", help="what it is for")
-        parser.add_argument("--days", type=int, help="days until it expires (default: never)")
+        parser.add_argument(
+            "--scope",
+            action="append",
+            choices=Scope.values,
+            help="what it may do; give it twice for both (default: everything)",
+        )
+        longest = actions.LONGEST_TOKEN.days
+        until = parser.add_mutually_exclusive_group()
+        until.add_argument(
+            "--days", type=int, default=DAYS, help=f"good for so many days, 1 to {longest} (default: {DAYS})"
+        )
+        until.add_argument("--never", action="store_true", help="it never expires; only this command offers that")
 
-    def handle(self, *, user: str, name: str, days: int | None, **options: Any) -> None:
+    def handle(self, *, user: str, name: str, scope: list[str] | None, days: int, never: bool, **options: Any) -> None:
         owner = User.objects.filter(username__iexact=user, is_active=True).first()
         if owner is None:
             raise CommandError(f"There is no active user {user!r}.")
-        if days is not None and not 1 <= days <= 3650:
-            raise CommandError("--days must be between 1 and 3650.")
-        expires_at = timezone.now() + timedelta(days=days) if days else None
-        _, secret = actions.create_token(user=owner, name=name, expires_at=expires_at, by="manage.py create_token")
+        if not 1 <= days <= actions.LONGEST_TOKEN.days:
+            raise CommandError(f"--days must be between 1 and {actions.LONGEST_TOKEN.days}.")
+        try:
+            _, secret = actions.create_token(
+                user=owner,
+                name=name,
+                scopes=scope or every_scope(),
+                lifetime=None if never else timedelta(days=days),
+                now=timezone.now(),
+                by="manage.py create_token",
+            )
+        except actions.BadToken as problem:
+            raise CommandError(str(problem)) from None
         self.stdout.write(secret)
