@@ -90,6 +90,13 @@ def test_the_callers_variables_win_but_its_secrets_and_switches_stay_out(layout:
     assert not {"BERTH_ADMIN_PASSWORD", "BERTH_STACK", "HOME"} & env.keys()
 
 
+def test_the_worker_can_be_killed_by_a_file_only_where_that_is_wanted(layout: Layout) -> None:
+    armed = environment.compose(layout, port=1, lab=None, previous={}, fail_points=True, caller={})
+
+    assert "BERTH_FAIL_DIR" not in compose(layout)
+    assert layout.repo / armed["BERTH_FAIL_DIR"] == layout.fail_points
+
+
 def test_a_value_of_two_lines_is_refused(layout: Layout) -> None:
     with pytest.raises(StackError, match="BERTH_MAIL_FROM must be one line"):
         compose(layout, BERTH_MAIL_FROM="a\nSECRET_KEY=b")
@@ -154,6 +161,7 @@ def test_only_the_tests_database_risks_its_data(layout: Layout) -> None:
 
     assert "fsync=off" not in careful
     assert "fsync=off" in careless
+    assert "synchronous_commit=off" not in careless  # what was committed outlives a killed PostgreSQL
 
 
 def test_the_data_decides_which_postgresql_runs_and_new_data_takes_the_newest(layout: Layout, tmp_path: Path) -> None:
