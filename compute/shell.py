@@ -55,7 +55,7 @@ class Host:
     def sftp(self, commands: Sequence[str], *, timeout_s: float = 20) -> str:
         """The output of an sftp batch; a command that begins with "-" may fail. Raises as `run` does."""
         with _slot(self.target):
-            command = ["sftp", "-q", "-b", "-", *self._options(), "--", self.target]
+            command = ["sftp", "-b", "-", *self._options(), "--", self.target]
             return self._call(command, ["sftp"], "".join(f"{line}\n" for line in commands), timeout_s)
 
     def subsystem(self, name: str) -> list[str]:
