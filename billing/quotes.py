@@ -9,9 +9,9 @@ from billing import pricing, statements
 from reservations.models import Reservation
 
 
-def quote(*, cores: Decimal, length: timedelta) -> Decimal:
-    """The price of `cores` for `length`, to the cent: what is paid if all of it is served."""
-    return pricing.bill([length], cores, settings.BERTH_PRICE_PER_CORE_HOUR).amount
+def quote(*, cores: Decimal, length: timedelta, rate: Decimal | None = None) -> Decimal:
+    """The price of `cores` for `length`, to the cent: what is paid if all of it is served. `rate` None: today's."""
+    return pricing.bill([length], cores, settings.BERTH_PRICE_PER_CORE_HOUR if rate is None else rate).amount
 
 
 def per_hour(*, cores: Decimal) -> Decimal:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from django.db import connection, transaction
+from django.db import connection, models
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange  # type: ignore[import-untyped]
 from django.db.models import Sum
 
-from compute import scheduler
+from compute import load_steps, scheduler
 from compute.models import Allocation, Forward, Gateway, LoadStep, Node
 from compute.scheduler import Candidate, Request, Short, Step
 
@@ -72,7 +72,7 @@ def place(
     allocation = Allocation.objects.create(
         node=node, ram_mib=request.ram_mib, cores=request.cores, during=window(request.start, request.end)
     )
-    _add(node.pk, request.start, request.end, request.ram_mib, request.cores)
+    load_steps.add(node.pk, request.start, request.end, request.ram_mib, request.cores)
     return allocation, lend_ports(node, ports, request.start, request.end + rest)
 
 
@@ -128,7 +128,8 @@ def _held_at(request: Request, exclude: Collection[int], *, fitting: bool, many:
                     SELECT ram_mib, cores FROM compute_loadstep
                     WHERE node_id = node.id AND at <= %s ORDER BY at DESC LIMIT 1
                 ) step ON true
-                WHERE node.state = %s AND node.health = %s AND node.id <> ALL(%s) AND (node.ssh <> '' OR NOT %s)
+                WHERE node.state = %s AND node.health = %s AND node.disk_problem = '' AND node.id <> ALL(%s)
+                      AND (node.ssh <> '' OR NOT %s)
             ) lending
             WHERE NOT %s OR (held_ram + %s <= node_ram AND held_cores + %s <= node_cores)
             ORDER BY held_ram::float8 / node_ram LIMIT %s
@@ -230,9 +231,40 @@ def hold_until(allocation: Allocation, until: datetime, *, at_least: datetime | 
     allocation.refresh_from_db()
     end = allocation.during.upper
     if allocation.released_at is None and end < (at_least or until):
-        _add(allocation.node_id, end, until, allocation.ram_mib, allocation.cores)
+        load_steps.add(allocation.node_id, end, until, allocation.ram_mib, allocation.cores)
         allocation.during = window(allocation.during.lower, until)
         allocation.save(update_fields=["during"])
+
+
+def extend(allocation: Allocation, until: datetime) -> None:
+    """Hold the place on its node until then. Raises NoCapacity when the node has lent it to somebody else."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PLACING])
+    node = Node.objects.select_for_update(no_key=True).get(pk=allocation.node_id)
+    allocation.refresh_from_db()
+    end = allocation.during.upper
+    if allocation.released_at is not None or until <= end:
+        return
+    steps = [Step(*row) for row in node.steps.order_by("at").values_list("at", "ram_mib", "cores")]
+    ram_mib, cores = scheduler.peak(steps, end, until)
+    if ram_mib + allocation.ram_mib > node.ram_mib or cores + allocation.cores > node.cores:
+        raise NoCapacity("No resources available: its place is booked by somebody else after its end.")
+    load_steps.add(node.pk, end, until, allocation.ram_mib, allocation.cores)
+    allocation.during = window(allocation.during.lower, until)
+    allocation.save(update_fields=["during"])
+
+
+def extend_ports(forwards: Iterable[Forward], until: datetime) -> None:
+    """Hold the ports until then. Raises IntegrityError, of forward_public_port_once, when one is promised already."""
+    for forward in Forward.objects.select_for_update(no_key=True).filter(pk__in=[f.pk for f in forwards]):
+        if forward.released_at is None and forward.during.upper < until:
+            forward.during = window(forward.during.lower, until)
+            forward.save(update_fields=["during"])
+
+
+def turn_ports(forwards: "models.QuerySet[Forward]", node: Node) -> None:
+    """The same public ports lead to this node from now on; connections to where they led are ended."""
+    forwards.update(node=node, applied=False, cut=True)
 
 
 def release(allocation: Allocation, now: datetime) -> None:
@@ -243,12 +275,12 @@ def release(allocation: Allocation, now: datetime) -> None:
         return
     start, end = allocation.during.lower, allocation.during.upper
     if now < end:
-        _add(allocation.node_id, max(now, start), end, -allocation.ram_mib, -allocation.cores)
+        load_steps.add(allocation.node_id, max(now, start), end, -allocation.ram_mib, -allocation.cores)
     if start < now:
         allocation.during = window(start, now)
     allocation.released_at = now
     allocation.save(update_fields=["during", "released_at"])
-    _forget_past(allocation.node_id, now)
+    load_steps.forget_past(allocation.node_id, now)
 
 
 def release_ports(forwards: Iterable[Forward], now: datetime, rest: timedelta) -> None:
@@ -309,84 +341,3 @@ def _free_ports(node: Node, count: int, during: DateTimeTZRange, avoid: Collecti
         if len(free) >= count:
             return free[:count]
     raise NoCapacity(f"No resources available: every public port of the gateway {gateway.name} is in use.", None)
-
-
-def _add(node_id: int, start: datetime, end: datetime, ram_mib: int, cores: Decimal) -> None:
-    """Add to the step function of the node over [start, end); the caller has locked the node's row."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO compute_loadstep (node_id, at, ram_mib, cores)
-            SELECT %(node)s, edge.at, coalesce(before.ram_mib, 0), coalesce(before.cores, 0)
-            FROM unnest(ARRAY[%(start)s, %(end)s]::timestamptz[]) AS edge(at)
-            LEFT JOIN LATERAL (
-                SELECT ram_mib, cores FROM compute_loadstep
-                WHERE node_id = %(node)s AND at <= edge.at ORDER BY at DESC LIMIT 1
-            ) before ON true
-            ON CONFLICT DO NOTHING
-            """,
-            {"node": node_id, "start": start, "end": end},
-        )
-        cursor.execute(
-            "UPDATE compute_loadstep SET ram_mib = ram_mib + %s, cores = cores + %s"
-            " WHERE node_id = %s AND at >= %s AND at < %s",
-            [ram_mib, cores, node_id, start, end],
-        )
-
-
-def _forget_past(node_id: int, now: datetime) -> None:
-    """Drop the steps before the one that holds now, and later ones that change nothing."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            DELETE FROM compute_loadstep WHERE id IN (
-                SELECT id FROM (
-                    SELECT id, at, ram_mib, cores,
-                           lead(at) OVER line AS next_at,
-                           lag(ram_mib, 1, 0) OVER line AS ram_before,
-                           lag(cores, 1, 0) OVER line AS cores_before
-                    FROM compute_loadstep WHERE node_id = %s
-                    WINDOW line AS (ORDER BY at)
-                ) step
-                -- The step that holds now stays even if it repeats its predecessor, which goes as past.
-                WHERE next_at <= %s OR (at > %s AND ram_mib = ram_before AND cores = cores_before)
-            )
-            """,
-            [node_id, now, now],
-        )
-
-
-def wrong_steps(now: datetime) -> list[str]:
-    """Sentences on nodes whose step function is not the sum of their held allocations (there should be none)."""
-    sentences = []
-    for node in Node.objects.present():
-        steps = [Step(*row) for row in node.steps.order_by("at").values_list("at", "ram_mib", "cores")]
-        held = list(node.allocations.held())
-        instants = {
-            now,
-            *(s.at for s in steps),
-            *(a.during.lower for a in held),
-            *(a.during.upper for a in held),
-        }
-        for instant in sorted(i for i in instants if i >= now):
-            planned = [a for a in held if a.during.lower <= instant < a.during.upper]
-            ram, cores = scheduler.peak(steps, instant, instant + timedelta(microseconds=1))
-            if (ram, cores) != (sum(a.ram_mib for a in planned), sum((a.cores for a in planned), Decimal(0))):
-                sentences.append(f"{node.name}: at {instant:%Y-%m-%d %H:%M:%S} the plan and the bookings differ")
-                break
-    return sentences
-
-
-def rebuild_steps(node: Node) -> None:
-    """Compute the node's step function anew from its held allocations."""
-    with transaction.atomic():
-        Node.objects.select_for_update(no_key=True).get(pk=node.pk)
-        node.steps.all().delete()
-        for allocation in node.allocations.held():
-            _add(
-                node.pk,
-                allocation.during.lower,
-                allocation.during.upper,
-                allocation.ram_mib,
-                allocation.cores,
-            )

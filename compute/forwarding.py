@@ -50,9 +50,10 @@ def _apply(gateway: Gateway) -> None:
     rows = list(Forward.objects.filter(gateway=gateway, wanted=True).select_related("gateway", "node"))
     dead = list(Forward.objects.filter(gateway=gateway, wanted=False, applied=True).select_related("gateway", "node"))
     driver.apply(render((row.spec for row in rows), gateway.private_subnet))
-    if dead:
-        driver.cut([row.spec for row in dead])
-    _mark_applied([row for row in rows if not row.applied])
+    # A rule is asked for new connections only: those that a port had before it led elsewhere are ended here.
+    if ended := [row.spec for row in rows if row.cut] + [row.spec for row in dead]:
+        driver.cut(ended)
+    _mark_applied([row for row in rows if row.cut or not row.applied])
     Forward.objects.filter(pk__in=[row.pk for row in dead], wanted=False).update(applied=False)
     Gateway.objects.filter(pk=gateway.pk).update(applied_at=timezone.now(), problem="")
 
@@ -62,7 +63,7 @@ def _mark_applied(rows: list[Forward]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE compute_forward forward SET applied = true
+            UPDATE compute_forward forward SET applied = true, cut = false
             FROM unnest(%s::bigint[], %s::bigint[], %s::int[], %s::int[]) AS seen(id, node_id, public_port, node_port)
             WHERE (forward.id, forward.node_id, forward.public_port, forward.node_port)
                 = (seen.id, seen.node_id, seen.public_port, seen.node_port)

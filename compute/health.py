@@ -2,7 +2,9 @@
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from django.db.models import F, Q
 
 from compute import drivers
 from compute.engine import EngineRefused, NoAnswer
@@ -11,6 +13,10 @@ from compute.shell import CommandFailed
 
 logger = logging.getLogger(__name__)
 FAILURES_UNTIL_UNKNOWN = 2
+FAILURES_UNTIL_LOST = 4  # so that a pause of our own, after which nothing was seen for long, declares nobody lost
+LOST_AFTER = timedelta(seconds=32)  # without an answer; with a probe every 5 s it is declared within 45 s
+PROBE_LASTS = timedelta(seconds=20)
+BRAKE = "It is not declared lost, since most nodes gave no answer at once: that looks like a fault on our side."
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,32 +28,36 @@ class Vitals:
     uptime_s: int | None = None
 
 
+def claim_probe(node_id: int, now: datetime) -> Node | None:
+    """The node, if nobody probes it at the moment: a hanging one takes one worker's thread and not all of them."""
+    free = Q(probe_until=None) | Q(probe_until__lte=now)
+    won = Node.objects.present().filter(free, pk=node_id).update(probe_until=now + PROBE_LASTS)
+    return Node.objects.get(pk=node_id) if won else None
+
+
+def let_go(node: Node) -> None:
+    Node.objects.filter(pk=node.pk).update(probe_until=None)
+
+
 def probe(node: Node, now: datetime) -> bool:
     """Ask the node and write down what it said; returns whether its engine answered.
 
     A node that did not answer twice in a row is `unknown` and is given nothing new; one answer makes it `ok`.
-    Nothing that runs on it is touched: no answer is not "gone".
+    Nothing that runs on it is touched: no answer is not "gone". One that gave none for LOST_AFTER is `lost`; when
+    that answers again it is `returning`, until what was started elsewhere meanwhile was removed from it.
     """
     try:
         info = drivers.engine(node).info()
     except (NoAnswer, EngineRefused) as problem:
-        failures = node.failures + 1
-        lost = failures >= FAILURES_UNTIL_UNKNOWN
-        if lost and node.health == Node.Health.OK:
-            logger.warning("node %s is not in service: %s", node.name, problem)
-        Node.objects.filter(pk=node.pk).update(
-            failures=failures,
-            health=Node.Health.UNKNOWN if lost else node.health,
-            health_reason=str(problem)[:300],
-        )
-        Sample.objects.create(node=node, at=now, reachable=False)
+        _note_silence(node, str(problem), now)
         return False
     if node.health != Node.Health.OK:
-        logger.info("node %s is back", node.name)
+        logger.info("node %s answers again", node.name)
+    away = node.health in {Node.Health.LOST, Node.Health.RETURNING}
     Node.objects.filter(pk=node.pk).update(
         failures=0,
-        health=Node.Health.OK,
-        health_reason="",
+        health=Node.Health.RETURNING if away else Node.Health.OK,
+        health_reason="It answers again; old copies are removed from it first." if away else "",
         last_seen_at=now,
         engine_version=info.version[:60],
         containers_found=info.containers,
@@ -63,6 +73,43 @@ def probe(node: Node, now: datetime) -> bool:
         uptime_s=vitals.uptime_s,
     )
     return True
+
+
+def _note_silence(node: Node, problem: str, now: datetime) -> None:
+    row = Node.objects.filter(pk=node.pk)
+    row.update(failures=F("failures") + 1, health_reason=problem[:300])
+    silent = row.filter(failures__gte=FAILURES_UNTIL_UNKNOWN)
+    if silent.filter(health=Node.Health.OK).update(health=Node.Health.UNKNOWN):
+        logger.warning("node %s is not in service: %s", node.name, problem)
+    silent.filter(health=Node.Health.RETURNING).update(health=Node.Health.LOST)
+    Sample.objects.create(node=node, at=now, reachable=False)
+    overdue = Q(last_seen_at=None) | Q(last_seen_at__lte=now - LOST_AFTER)
+    due = row.filter(overdue, health=Node.Health.UNKNOWN, failures__gte=FAILURES_UNTIL_LOST)
+    if not due.exists():
+        return
+    if brake():
+        if node.health_reason != BRAKE:
+            logger.error("node %s gives no answer. %s", node.name, BRAKE)
+        due.update(health_reason=BRAKE)
+    elif due.update(health=Node.Health.LOST, lost_at=now):
+        logger.error("node %s is lost: no answer since %s (%s)", node.name, node.last_seen_at, problem)
+
+
+def brake() -> bool:
+    """Whether most nodes fell silent at once: then it is us, and nothing is torn down, moved or declared lost.
+
+    Nodes that were declared lost before do not count; an operator can still take a node to be lost by hand
+    (manage.py remove_node --lost).
+    """
+    health = list(Node.objects.present().exclude(health=Node.Health.LOST).values_list("health", flat=True))
+    return 2 * health.count(Node.Health.UNKNOWN) > len(health)
+
+
+def welcome_back(node: Node) -> None:
+    """A returning node has nothing old on it any more: it is in service again."""
+    back = Node.objects.filter(pk=node.pk, health=Node.Health.RETURNING, failures=0)
+    if back.update(health=Node.Health.OK, health_reason="", lost_at=None):
+        logger.info("node %s is back", node.name)
 
 
 def read_vitals(node: Node) -> Vitals:
@@ -89,5 +136,5 @@ def parse_vitals(text: str) -> Vitals:
 def mark_unreachable(node: Node, problem: str) -> None:
     """A call in the middle of work got no answer: count it as a failed probe, so that nothing new goes there."""
     Node.objects.filter(pk=node.pk, health=Node.Health.OK).update(
-        failures=FAILURES_UNTIL_UNKNOWN, health=Node.Health.UNKNOWN, health_reason=problem[:300]
+        failures=F("failures") + FAILURES_UNTIL_UNKNOWN, health=Node.Health.UNKNOWN, health_reason=problem[:300]
     )

@@ -5,7 +5,7 @@ import logging
 from celery import shared_task
 from django.utils import timezone
 
-from compute import forwarding, health
+from compute import forwarding, guarding, health
 from compute.models import Gateway, Node
 from compute.shell import CommandFailed, NoAnswer
 
@@ -16,14 +16,17 @@ logger = logging.getLogger(__name__)
 def probe() -> None:
     """Look at every node, each by a task of its own: a hanging one holds up no other."""
     for node_id in Node.objects.present().values_list("pk", flat=True):
-        probe_node.apply_async((node_id,), expires=10)
+        probe_node.apply_async((node_id,), expires=5)
 
 
 @shared_task
 def probe_node(node_id: int) -> None:
-    node = Node.objects.filter(pk=node_id).first()
+    node = health.claim_probe(node_id, timezone.now())
     if node:
-        health.probe(node, timezone.now())
+        try:
+            health.probe(node, timezone.now())
+        finally:
+            health.let_go(node)
 
 
 @shared_task
@@ -33,3 +36,18 @@ def check_gateways() -> None:
             forwarding.check(gateway, timezone.now())
         except (CommandFailed, NoAnswer) as problem:
             logger.warning("gateway %s could not be checked: %s", gateway.name, problem)
+
+
+@shared_task
+def check_guards() -> None:
+    """Look at every answering node's own timer and firewall, each by a task of its own."""
+    answering = Node.objects.present().exclude(health__in=[Node.Health.UNKNOWN, Node.Health.LOST])
+    for node_id in answering.values_list("pk", flat=True):
+        check_guard.apply_async((node_id,), expires=50)
+
+
+@shared_task
+def check_guard(node_id: int) -> None:
+    node = Node.objects.present().select_related("gateway").filter(pk=node_id).first()
+    if node:
+        guarding.watch(node, timezone.now())

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, ConfigDict
 from accounts.models import User
 from accounts.workspaces import current_workspace
 from portal.problems import Problem
-from reservations import actions
+from reservations import actions, extending
 from reservations.actions import Booking, InvalidBooking
 from reservations.models import IdempotencyKey, Reservation, Service, Size, StorageProfile, WorkspaceVolume
 
@@ -61,6 +61,7 @@ class ReservationListed(Schema):
     name: str
     state: str
     reason: str
+    notes: list[str] = []
     service: str
     cores: Decimal
     ram_mib: int
@@ -80,6 +81,7 @@ class ReservationListed(Schema):
             name=row.name,
             state=row.state,
             reason=row.reason,
+            notes=row.notes,
             service=row.service.slug,
             cores=row.cores,
             ram_mib=row.ram_mib,
@@ -212,6 +214,26 @@ def delete(request: HttpRequest, pk: int) -> Any:
     reservation = _get(request, pk)
     actions.end(reservation=reservation, text=f"Deleted by {user.username}.", by=user, now=timezone.now())
     return Status(202, _answer(pk))
+
+
+class ExtensionIn(Schema):
+    """How much later it shall end."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hours: Decimal = Field(ge=-100_000, le=100_000, max_digits=12, examples=[1])
+
+
+@router.post(
+    "/{int:pk}/extend",
+    response={200: ReservationOut, 404: Problem, 409: Problem, 422: Problem, 401: Problem},
+    summary="Let it end later, at the same address",
+)
+def extend(request: HttpRequest, pk: int, payload: ExtensionIn) -> Any:
+    reservation = _get(request, pk)
+    length = timedelta(seconds=float(payload.hours * 3600))
+    extending.extend(reservation=reservation, length=length, by=_user(request), now=timezone.now())
+    return _answer(pk)
 
 
 def _get(request: HttpRequest, pk: int) -> Reservation:

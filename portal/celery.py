@@ -41,9 +41,12 @@ def free_old_claims(sender: Any, **kwargs: Any) -> None:
 
 app.conf.beat_schedule = {
     "sweep": {"task": "reservations.tasks.sweep", "schedule": 1.0, "options": {"expires": 2}},
-    "probe nodes": {"task": "compute.tasks.probe", "schedule": 10.0, "options": {"expires": 10}},
+    "probe nodes": {"task": "compute.tasks.probe", "schedule": 5.0, "options": {"expires": 5}},
     "check gateways": {"task": "compute.tasks.check_gateways", "schedule": 30.0, "options": {"expires": 30}},
+    "check guards": {"task": "compute.tasks.check_guards", "schedule": 60.0, "options": {"expires": 60}},
     "watch nodes": {"task": "reservations.tasks.watch_nodes", "schedule": 10.0, "options": {"expires": 10}},
+    "check disks": {"task": "reservations.tasks.check_disks", "schedule": 20.0, "options": {"expires": 20}},
+    "check storage": {"task": "reservations.tasks.check_storage", "schedule": 15.0, "options": {"expires": 15}},
     "sweep volumes": {"task": "reservations.tasks.sweep_volumes", "schedule": 60.0, "options": {"expires": 60}},
     "forget the past": {"task": "reservations.tasks.prune", "schedule": 3600.0, "options": {"expires": 3600}},
 }

@@ -11,17 +11,21 @@ from decimal import Decimal
 
 from django.db.models import Count, F, OuterRef, Q, Subquery
 
-from compute import capacity, drivers, forwarding, volumes
+from compute import drivers, forwarding, guarding, load_steps, volumes
 from compute.engine import EngineRefused, NoAnswer
 from compute.models import Gateway, Node, StorageServer, Volume
 from compute.shell import CommandFailed
 from compute.spec import Presence
-from reservations import watch
-from reservations.models import Container, Event, Reservation, UsagePeriod
+from reservations import degraded, leftovers, orphans
+from reservations.models import Container, Event, Orphan, Reservation, UsagePeriod
 from reservations.states import State
 
 LATE = timedelta(seconds=60)
 BY_ITSELF = "The workers mend this within a minute; manage.py reconcile does it now."
+
+QUARANTINED = (
+    "If an older backup was restored, look what it holds first; then manage.py quarantine --remove NAME --node NODE."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,12 @@ def _nodes(now: datetime) -> Iterator[Finding]:
 def _containers(node: Node) -> Iterator[Finding]:
     engine = drivers.engine(node)
     running = {seen.name for seen in engine.list_ours() if seen.presence == Presence.RUNNING}
-    for name in sorted(watch.orphans(node, engine.list_traces())):
-        yield Finding(1, node.name, f"{name} carries Berth's label but belongs to no live reservation", BY_ITSELF)
+    quarantined = set(Orphan.objects.filter(node=node).exclude(quarantined_at=None).values_list("name", flat=True))
+    for name in sorted(orphans.names(node, engine.list_traces())):
+        if name in quarantined:
+            yield Finding(1, node.name, f"{name} is quarantined: the database does not know it", QUARANTINED)
+        else:
+            yield Finding(1, node.name, f"{name} carries Berth's label but belongs to no live reservation", BY_ITSELF)
     wanted = Container.objects.filter(
         node=node, gone_at=None, reservation__state=State.RUNNING, generation=F("reservation__generation")
     )
@@ -83,7 +91,13 @@ def _volumes(node: Node) -> Iterator[Finding]:
             "The workers unmount it within two minutes.",
         )
     local = {v.machine_name for v in Volume.objects.filter(server=None).exclude(state=Volume.State.REMOVED)}
-    for name in sorted(volumes.list_local(host) - local):
+    images = volumes.list_local(host)
+    unknown = leftovers.unknown(images)
+    for name in sorted(unknown):
+        yield Finding(3, node.name, f"the image of {name} is there, and the database does not know it", leftovers.KEEP)
+    for volume in Volume.objects.filter(node=node, state=Volume.State.ATTACHED).exclude(problem=""):
+        yield Finding(3, node.name, f"{volume} is degraded: {volume.problem}", degraded.WILL_HEAL)
+    for name in sorted(images - unknown - local):
         yield Finding(
             3,
             node.name,
@@ -100,13 +114,24 @@ def _storage(now: datetime) -> Iterator[Finding]:
             yield Finding(0, server.name, f"could not be checked: {problem}", "See that its sftp answers.")
             continue
         rows = Volume.objects.filter(server=server).exclude(state=Volume.State.REMOVED)
-        for name in sorted(there - {row.machine_name for row in rows}):
+        unknown = leftovers.unknown(there)
+        for name in sorted(unknown):
+            yield Finding(3, server.name, f"{name} is stored, and the database does not know it", leftovers.KEEP)
+        if server.problem:
+            yield Finding(3, server.name, f"gets no new volumes: {server.problem}", "See that its disk has room.")
+        for name in sorted(there - unknown - {row.machine_name for row in rows}):
             yield Finding(
                 3, server.name, f"{name} is stored but belongs to nobody", "Look at it, then remove the file."
             )
         for row in rows.filter(kept=True, formatted_at__isnull=False).exclude(state=Volume.State.REMOVING):
             if row.machine_name not in there:
                 yield Finding(3, server.name, f"the kept volume {row} is missing", "Restore it from a backup.")
+
+
+def _guards(now: datetime) -> Iterator[Finding]:
+    """Promise 8 where the portal does not reach: each node's own timer and firewall, its clock, the certificates."""
+    for trouble in guarding.troubles(now):
+        yield Finding(8 if trouble.checked else 0, trouble.where, trouble.sentence, trouble.mend)
 
 
 def _gateways(now: datetime) -> Iterator[Finding]:
@@ -125,7 +150,7 @@ def _gateways(now: datetime) -> Iterator[Finding]:
 
 
 def _capacity(now: datetime) -> Iterator[Finding]:
-    for sentence in capacity.wrong_steps(now):
+    for sentence in load_steps.wrong_steps(now):
         yield Finding(5, sentence.split(":")[0], sentence, "Run manage.py doctor --mend-plan.")
     for node in Node.objects.present():
         used = node.allocations.held().filter(taken_at__isnull=False)
@@ -161,4 +186,4 @@ def _rows(now: datetime) -> Iterator[Finding]:
         yield Finding(1, f"reservation {found['reservation']}", "has two containers of one generation", "Report this.")
 
 
-CHECKS: tuple[Check, ...] = (_nodes, _storage, _gateways, _capacity, _rows)
+CHECKS: tuple[Check, ...] = (_nodes, _guards, _storage, _gateways, _capacity, _rows)

@@ -8,7 +8,7 @@ from accounts.models import Workspace
 from compute import capacity, drivers, forwarding, volumes
 from compute.engine import EngineRefused
 from compute.failpoints import hit
-from compute.models import Forward, Gateway, Node, Volume
+from compute.models import Forward, Gateway, Volume
 from compute.shell import CommandFailed, NoAnswer
 from reservations import actions
 from reservations.claims import Clock, renew
@@ -29,7 +29,7 @@ def take_down(reservation: Reservation, clock: Clock) -> None:
     trouble: list[Exception] = []
     for container in present(reservation):
         renew(reservation, clock())
-        if container.touched and container.node.health != Node.Health.OK:
+        if container.touched and not container.node.answers:
             # Not asked again before its probe tells that it is back: a hanging one would cost a worker each time.
             trouble.append(NoAnswer(f"{container.node.name} gives no answer at the moment"))
             continue
@@ -46,7 +46,7 @@ def take_down(reservation: Reservation, clock: Clock) -> None:
 
 def present(reservation: Reservation) -> list[Container]:
     """The containers of any generation that may still be on a machine."""
-    rows = Container.objects.select_related("node", "allocation", "volume__server")
+    rows = Container.objects.select_related("reservation", "node", "allocation", "volume__server")
     return list(rows.filter(reservation=reservation, gone_at=None))
 
 
@@ -63,7 +63,7 @@ def _unroute(reservation: Reservation) -> None:
 def remove_container(container: Container, clock: Clock) -> None:
     """Container, network and mount off the node, then its RAM and cores are free. Raises as `take_down`."""
     if container.allocation.taken_at is not None:
-        drivers.engine(container.node).remove(container.machine_name)
+        drivers.engine(container.node).remove(container.machine_name, key=str(container.reservation.key))
         hit("container-removed")
         host = drivers.host(container.node)
         volume = container.volume
@@ -96,7 +96,8 @@ def _remove_volumes(reservation: Reservation) -> None:
     rows = Volume.objects.filter(containers__reservation=reservation, kept=False, server__isnull=False)
     for volume in rows.exclude(state=Volume.State.REMOVED).select_related("server").distinct():
         if volume.server:
-            volumes.remove_remote(drivers.storage(volume.server), volume.server.spec, volume.machine_name)
+            spec = volume.spec
+            volumes.remove_remote(drivers.storage(volume.server), volume.server.spec, spec.name, spec.uuid)
             Volume.objects.filter(pk=volume.pk).update(state=Volume.State.REMOVED)
 
 

@@ -1,6 +1,7 @@
 """The booking form: parses what was typed into a Booking, with a sentence at each field."""
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from django import forms
@@ -9,8 +10,9 @@ from django.utils import timezone
 
 from accounts.models import Workspace
 from accounts.validators import no_control_characters
+from reservations import pricing
 from reservations.actions import Booking
-from reservations.models import Service, Size, StorageProfile, WorkspaceVolume
+from reservations.models import Reservation, Service, Size, StorageProfile, WorkspaceVolume
 
 COMMON_MINUTES = [15, 30, 60, 120, 240, 480, 720, 1440, 2880, 4320, 10_080, 20_160, 43_200]
 
@@ -103,3 +105,29 @@ class BookingForm(forms.Form):
             storage_gb=data["storage_gb"],
             volume=data["volume"],
         )
+
+
+class ExtensionForm(forms.Form):
+    """How much later a reservation shall end, each choice with what it adds to the price."""
+
+    minutes = forms.TypedChoiceField(
+        label="Extend by",
+        coerce=int,
+        error_messages={"required": "Choose how long.", "invalid_choice": "This length is not offered."},
+    )
+
+    def __init__(self, *args: Any, reservation: Reservation, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        booked = reservation.end - max(timezone.now(), reservation.start)
+        left_hours = max(reservation.workspace.max_hours - int(booked / timedelta(hours=1)), 0)
+        choices = [
+            (minutes, f"{text} (+{self._more(reservation, minutes)} {settings.BERTH_CURRENCY})")
+            for minutes, text in duration_choices(left_hours)
+        ]
+        self.fields["minutes"].choices = choices  # type: ignore[attr-defined]
+        self.fields["minutes"].initial = 60 if 60 in dict(choices) else choices[0][0]
+
+    @staticmethod
+    def _more(reservation: Reservation, minutes: int) -> Decimal:
+        length = reservation.length + timedelta(minutes=minutes)
+        return pricing.quote(cores=reservation.cores, length=length, rate=reservation.rate) - reservation.price

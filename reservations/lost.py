@@ -8,7 +8,7 @@ from django.db.models import F
 from accounts import audit
 from compute.capacity import NoCapacity
 from compute.models import Node
-from reservations import actions, claims, ending, starting
+from reservations import actions, claims, ending, moving, starting
 from reservations.models import Container, Reservation
 from reservations.states import State
 
@@ -53,7 +53,7 @@ def _place_anew(node: Node, by: object, now: datetime) -> int:
             raise Busy(f"Reservation {found} is being looked at in this moment; try again.")
         try:
             container = starting.container_of(reservation)
-            starting.move_elsewhere(reservation, container, f"its node {node.name} was lost", now)
+            moving.move(reservation, container, f"its node {node.name} was lost", now)
         except NoCapacity as none:
             text = f"Its node {node.name} was lost, and no other has room: {none}"
             with transaction.atomic(durable=True):

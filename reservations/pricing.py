@@ -9,8 +9,8 @@ from django.utils.module_loading import import_string
 
 
 class PriceFunction(Protocol):
-    def __call__(self, *, cores: Decimal, length: timedelta) -> Decimal:
-        """The price of `cores` for `length`, in the currency of the settings, to the cent."""
+    def __call__(self, *, cores: Decimal, length: timedelta, rate: Decimal | None = None) -> Decimal:
+        """The price of `cores` for `length`, in the currency of the settings, to the cent; `rate` None: today's."""
 
 
 class CostFunction(Protocol):
@@ -31,6 +31,6 @@ def cost_so_far(*, reservation_id: int, now: datetime) -> Decimal:
     return cast(CostFunction, import_string(settings.BERTH_COST_FUNCTION))(reservation_id=reservation_id, now=now)
 
 
-def quote(*, cores: Decimal, length: timedelta) -> Decimal:
+def quote(*, cores: Decimal, length: timedelta, rate: Decimal | None = None) -> Decimal:
     answer = cast(PriceFunction, import_string(settings.BERTH_PRICE_FUNCTION))
-    return answer(cores=cores, length=length)
+    return answer(cores=cores, length=length, rate=rate)

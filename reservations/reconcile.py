@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from compute import capacity, drivers
@@ -25,8 +26,8 @@ from compute.health import mark_unreachable
 from compute.models import Node
 from compute.shell import CommandFailed, NoAnswer
 from compute.spec import Presence
-from reservations import actions, ending, starting
-from reservations.claims import Clock, claim, let_go
+from reservations import actions, degraded, ending, moving, starting
+from reservations.claims import Clock, claim, let_go, renew
 from reservations.hints import hint
 from reservations.models import Container, Reservation
 from reservations.states import State
@@ -37,6 +38,8 @@ PLATFORM = "Berth"
 MOST_STEPS = 8  # in one go, so that a fault in the table can never spin
 MOST_RESTARTS = 3
 SHORT_RUN = timedelta(minutes=10)
+LEAVE_AGAIN = timedelta(seconds=50)
+TELL_AGAIN = timedelta(seconds=10)
 
 
 def reconcile(reservation_id: int, clock: Clock = timezone.now) -> None:
@@ -70,9 +73,9 @@ def step(reservation: Reservation, clock: Clock) -> bool:
     if state.final:
         return False
     if state != State.ENDING and now >= reservation.end:
-        actions.start_ending(
-            reservation, text="The booked time is over.", by=PLATFORM, now=now, token=reservation.claim_token
-        )
+        # Only if it still is: it may have been extended since it was read.
+        over = {"token": reservation.claim_token, "only": Q(end__lte=now)}
+        actions.start_ending(reservation, text="The booked time is over.", by=PLATFORM, now=now, **over)
         return True
     return STEPS[state](reservation, clock)
 
@@ -80,12 +83,15 @@ def step(reservation: Reservation, clock: Clock) -> bool:
 def _booked(reservation: Reservation, clock: Clock) -> bool:
     """Begin when it is time and the place is really free; move to another node if its own is not in service."""
     now = clock()
-    if now < reservation.start:
-        return look_later(reservation, reservation.start)
     container = starting.container_of(reservation)
+    if now < reservation.start:
+        if container.node.state == Node.State.DRAINING:
+            return _leave(reservation, container, clock)
+        return look_later(reservation, reservation.start)
     if container.node.health != Node.Health.OK:
         return _start_elsewhere(reservation, container, f"{container.node.name} is not in service", clock)
     with transaction.atomic(durable=True):
+        renew(reservation, now)  # its row before the node's, as everywhere: two waits in a circle are a deadlock
         wait = capacity.take(container.allocation, now)
         if not wait:
             transition(
@@ -105,6 +111,8 @@ def _starting(reservation: Reservation, clock: Clock) -> bool:
     now = clock()
     late = reservation.deadline is not None and now >= reservation.deadline
     container = starting.container_of(reservation)
+    if container.node.health == Node.Health.RETURNING:
+        return try_again(reservation, f"{container.node.name} is coming back.", clock, failed=False)
     if container.node.health != Node.Health.OK:
         return _node_silent(reservation, container, f"{container.node.name} is not in service", clock)
     if late:
@@ -147,10 +155,14 @@ def _starting(reservation: Reservation, clock: Clock) -> bool:
 def _running(reservation: Reservation, clock: Clock) -> bool:
     """Compare with the engine; stop on wish; start again what ended by itself."""
     container = starting.container_of(reservation)
-    if container.node.health != Node.Health.OK:
+    if container.node.health == Node.Health.LOST:
+        return _lost(reservation, container, clock)
+    if not container.node.answers:
         return try_again(reservation, f"{container.node.name} gives no answer at the moment.", clock)
     engine = drivers.engine(container.node)
     try:
+        seen = engine.observe(container.machine_name)
+        starting.check_key(reservation, seen)
         if reservation.wish == Reservation.Wish.STOP:
             engine.stop(container.machine_name, grace_s=10)
             transition(
@@ -162,7 +174,10 @@ def _running(reservation: Reservation, clock: Clock) -> bool:
                 token=reservation.claim_token,
             )
             return look_later(reservation, reservation.end)
-        seen = engine.observe(container.machine_name)
+        if seen.presence == Presence.RUNNING and degraded.heal(reservation, container, clock):
+            return True
+    except starting.Hopeless as problem:
+        return give_up(reservation, f"It was lost: {problem}", clock, served_until=container.observed_at)
     except (NoAnswer, EngineRefused) as problem:
         logger.warning("reservation %d: %s", reservation.pk, problem)
         return try_again(reservation, f"{container.node.name} gives no answer at the moment.", clock)
@@ -170,6 +185,10 @@ def _running(reservation: Reservation, clock: Clock) -> bool:
         starting.write_observation(container, seen, clock())
         if reservation.reason:
             Reservation.objects.filter(pk=reservation.pk, claim_token=reservation.claim_token).update(reason="")
+        if not starting.tell_end(reservation, container):
+            return look_later(reservation, clock() + TELL_AGAIN)
+        if container.node.state == Node.State.DRAINING:
+            return _leave(reservation, container, clock)
         return look_later(reservation, reservation.end)
     if seen.presence == Presence.UNKNOWN:
         return try_again(reservation, "The node's engine does not know how the container is.", clock)
@@ -230,6 +249,33 @@ if set(STEPS) != {state for state in State if not state.final}:
     raise AssertionError("every live state needs a step")
 
 
+def _lost(reservation: Reservation, container: Container, clock: Clock) -> bool:
+    """Its node is lost: what it served until its last sight is paid for, and it is started elsewhere."""
+    transition(
+        reservation,
+        State.STARTING,
+        text=f"Its node {container.node.name} was lost.",
+        by=PLATFORM,
+        now=clock(),
+        token=reservation.claim_token,
+        served_until=container.observed_at,
+    )
+    return True
+
+
+def _leave(reservation: Reservation, container: Container, clock: Clock) -> bool:
+    """Its node is being emptied: move if nothing is lost by it and there is room elsewhere, else stay to the end."""
+    now = clock()
+    if not moving.must_stay(container):
+        try:
+            moving.move(reservation, container, f"{container.node.name} is being emptied", now)
+            return True
+        except NoCapacity as none:
+            logger.info("reservation %d stays on %s: %s", reservation.pk, container.node.name, none)
+    again = now + LEAVE_AGAIN
+    return look_later(reservation, min(again, reservation.start) if now < reservation.start else again)
+
+
 def _ran_shortly(reservation: Reservation, now: datetime) -> bool:
     """Whether it came up only a moment ago: one that keeps ending is given up, one that ends now and then is not."""
     up = reservation.events.filter(new_state=State.RUNNING).order_by("-at").values_list("at", flat=True).first()
@@ -239,13 +285,15 @@ def _ran_shortly(reservation: Reservation, now: datetime) -> bool:
 def _node_silent(reservation: Reservation, container: Container, problem: str, clock: Clock) -> bool:
     """The node gave no answer in the middle of a start: once may be chance, twice is another node's turn.
 
-    Unless the customer's data is on that node's own disk: then it is waited for, since elsewhere it would be lost.
+    Unless the customer's data is on that node's own disk: then it is waited for until the node is declared lost.
     """
     name = container.node.name
     if reservation.attempts < 1 and container.node.health == Node.Health.OK:
         return try_again(reservation, f"{name} gives no answer; trying again.", clock)
     mark_unreachable(container.node, problem)
-    if reservation.running_since and container.volume and container.volume.server_id is None:
+    if container.node.health == Node.Health.LOST:
+        return _start_elsewhere(reservation, container, f"its node {name} was lost", clock)
+    if reservation.running_since and moving.must_stay(container):
         reason = f"{name} holds its data and gives no answer; it starts again when {name} is back."
         return try_again(reservation, reason, clock, renew_deadline=True)
     return _start_elsewhere(reservation, container, f"{container.node.name} gives no answer", clock)
@@ -254,9 +302,9 @@ def _node_silent(reservation: Reservation, container: Container, problem: str, c
 def _start_elsewhere(reservation: Reservation, container: Container, why: str, clock: Clock) -> bool:
     """Place it anew on another node; what may be left on the old one is removed when that answers again."""
     try:
-        starting.move_elsewhere(reservation, container, why, clock())
+        moving.move(reservation, container, why, clock())
     except NoCapacity as none:
-        return try_again(reservation, f"{why}, and no other node has room: {none}", clock)
+        return try_again(reservation, f"{why}, and no other node has room: {none}", clock, renew_deadline=True)
     return True
 
 
@@ -284,8 +332,8 @@ def try_again(
         "attempts": reservation.attempts + failed,
         "look_at": now + timedelta(seconds=seconds * random.uniform(0.8, 1.2)),
     }
-    if renew_deadline and reservation.deadline and now >= reservation.deadline:
-        changes["deadline"] = now + timedelta(minutes=2)
+    if renew_deadline and reservation.deadline and now >= reservation.deadline - timedelta(minutes=1):
+        changes["deadline"] = now + timedelta(minutes=2)  # well before it passes: it is waited for on purpose
         logger.error("reservation %d is late (%s): %s", reservation.pk, reservation.state, reason)
     rows = Reservation.objects.filter(pk=reservation.pk, claim_token=reservation.claim_token, state=reservation.state)
     if not rows.update(**changes):

@@ -1,6 +1,7 @@
 """Brings a container up: image, volume and network side by side, the start, the gateway's rule, the answer."""
 
 import http.client
+import logging
 import socket
 import time
 from collections.abc import Iterator
@@ -11,16 +12,15 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from compute import capacity, drivers, forwarding, volumes
-from compute.capacity import NoCapacity, PortRequest
+from compute import capacity, drivers, forwarding, guard, volumes
 from compute.engine import ContainerEngine, EngineRefused, ImageMissing, PortTaken, RegistrySilent
 from compute.failpoints import hit
-from compute.models import Forward, Node, Volume
-from compute.scheduler import Request
-from compute.shell import NoAnswer
+from compute.models import Forward, Volume
+from compute.shell import CommandFailed, NoAnswer
 from compute.spec import (
     LABEL_EXPIRES_AT,
     LABEL_GENERATION,
+    LABEL_KEY,
     LABEL_RESERVATION,
     LABEL_WORKSPACE,
     ContainerSpec,
@@ -30,10 +30,11 @@ from compute.spec import (
 )
 from reservations import actions, ending
 from reservations.claims import Clock, renew
-from reservations.models import Container, Endpoint, Reservation, StorageProfile
+from reservations.models import Container, Reservation, StorageProfile
 from reservations.states import State
 from reservations.transitions import note
 
+logger = logging.getLogger(__name__)
 LOOK_AGAIN = timedelta(seconds=1)
 WAIT_INLINE_S = 3.0  # most services answer within this; a slower one is looked at again, and holds no worker
 PROBE_EVERY_S = 0.015
@@ -96,7 +97,9 @@ def bring_up(reservation: Reservation, container: Container, clock: Clock) -> bo
     """
     with _asking_the_node():
         engine = drivers.engine(container.node)
-        if engine.observe(container.machine_name).presence != Presence.RUNNING:
+        seen = engine.observe(container.machine_name)
+        check_key(reservation, seen)
+        if seen.presence != Presence.RUNNING:
             _create(reservation, container, engine, clock)
     # Only now: a packet that is forwarded before the container's interface is up leaves its address unresolved
     # on the node, and everybody waits a second for the next try (ARP, RFC 1122 section 2.3.2.1).
@@ -107,9 +110,15 @@ def bring_up(reservation: Reservation, container: Container, clock: Clock) -> bo
     return _answers(reservation, container, engine)
 
 
+def check_key(reservation: Reservation, seen: Observed) -> None:
+    """Raises Hopeless when what has our name on the node is not of this reservation: ids repeat in another database."""
+    if seen.presence != Presence.ABSENT and seen.labels.get(LABEL_KEY) not in {None, str(reservation.key)}:
+        raise Hopeless(f"a container {seen.name} of another installation, or of an older database, is on the node")
+
+
 def _create(reservation: Reservation, container: Container, engine: ContainerEngine, clock: Clock) -> None:
+    _pull(reservation, engine, clock)  # before the old copy goes, so that a move interrupts for a moment only
     _remove_older(reservation, container, clock)
-    _pull(reservation, engine, clock)
     volume = _volume_row(reservation, container)
     hit("volume-noted")
     host = drivers.host(container.node)
@@ -126,6 +135,7 @@ def _create(reservation: Reservation, container: Container, engine: ContainerEng
     finally:  # whatever happens, nothing of ours goes on behind our back
         wait([network])
     network.result()
+    Container.objects.filter(pk=container.pk).update(expires_at=reservation.end)  # as its label says
     hit("container-created")
     renew(reservation, clock())
     try:
@@ -138,10 +148,23 @@ def _create(reservation: Reservation, container: Container, engine: ContainerEng
 
 
 def _remove_older(reservation: Reservation, container: Container, clock: Clock) -> None:
-    """An older generation that was left on this node goes first: it may have the same volume mounted."""
+    """An older generation goes first, wherever it can be reached: it may have the same volume mounted.
+
+    What is on a silent node goes when that answers again; multi-mount protection keeps its volume apart until then.
+    """
     for older in ending.present(reservation):
-        if older.node_id == container.node_id and older.generation < container.generation:
+        if older.generation >= container.generation or not older.node.answers:
+            continue
+        if older.node_id == container.node_id:
             ending.remove_container(older, clock)
+            continue
+        try:
+            engine = drivers.engine(older.node)
+            if engine.observe(older.machine_name).labels.get(LABEL_KEY) == str(reservation.key):
+                engine.stop(older.machine_name, grace_s=10)
+            ending.remove_container(older, clock)
+        except (NoAnswer, EngineRefused, CommandFailed) as problem:  # not the fault of the node that it comes to
+            raise MustWait(f"its old container on {older.node.name} cannot be removed yet") from problem
 
 
 def _pull(reservation: Reservation, engine: ContainerEngine, clock: Clock) -> None:
@@ -215,6 +238,7 @@ def _spec(reservation: Reservation, container: Container) -> ContainerSpec:
             LABEL_GENERATION: str(container.generation),
             LABEL_EXPIRES_AT: reservation.end.isoformat(),
             LABEL_WORKSPACE: str(reservation.workspace_id),
+            LABEL_KEY: str(reservation.key),
         },
         ram_mib=reservation.ram_mib,
         cores=reservation.cores,
@@ -223,9 +247,29 @@ def _spec(reservation: Reservation, container: Container) -> ContainerSpec:
         command=command,
         capabilities=tuple(service.capabilities),
         pids=service.pids,
+        writes_mib=service.writes_mib,
         hostname=f"{service.slug}-{reservation.pk}",
+        read_only=service.read_only,
+        scratch=tuple(service.scratch),
+        runtime=container.node.runtime,
+        internet=service.internet,
         mount_path=service.mount_path or None,
     )
+
+
+def tell_end(reservation: Reservation, container: Container) -> bool:
+    """See that the node knows today's end, since it stops what is past that by itself; False: it is not told yet."""
+    if container.expires_at == reservation.end:
+        return True
+    host = drivers.host(container.node)
+    if host:
+        try:
+            guard.write_lease(host, container.machine_name, reservation.end)
+        except (NoAnswer, CommandFailed) as problem:
+            logger.warning("reservation %d: its node was not told its end: %s", reservation.pk, problem)
+            return False
+    Container.objects.filter(pk=container.pk).update(expires_at=reservation.end)
+    return True
 
 
 def _route(reservation: Reservation) -> None:
@@ -299,7 +343,7 @@ def write_observation(container: Container, seen: Observed, now: datetime) -> No
 
 def _use_other_ports(reservation: Reservation, container: Container, clock: Clock) -> None:
     """Take other public ports, and remove the container that could not get the old ones."""
-    drivers.engine(container.node).remove(container.machine_name)
+    drivers.engine(container.node).remove(container.machine_name, key=str(reservation.key))
     with transaction.atomic(durable=True):
         renew(reservation, clock())
         capacity.change_ports(
@@ -313,47 +357,3 @@ def _use_other_ports(reservation: Reservation, container: Container, clock: Cloc
             by="Berth",
             now=clock(),
         )
-
-
-def move_elsewhere(reservation: Reservation, old: Container, why: str, now: datetime) -> None:
-    """A new generation on another node, with the same public address where the node shares the gateway.
-
-    The old generation keeps its allocation until it was seen to be gone. Raises NoCapacity or Stale.
-    """
-    start, remote = max(now, reservation.start), actions.needs_host(reservation.storage)
-    request = Request(reservation.ram_mib, reservation.cores, start, reservation.end, remote)
-    with transaction.atomic(durable=True):
-        renew(reservation, now)
-        allocation, _ = capacity.place(request, [], rest=actions.port_rest(), exclude=[old.node_id])
-        if reservation.state == State.STARTING and (wait := capacity.take(allocation, now)):
-            raise NoCapacity(wait, None)
-        if old.allocation.taken_at is None:
-            capacity.release(old.allocation, now)
-            Container.objects.filter(pk=old.pk).update(gone_at=now)
-        reservation.generation += 1
-        Container.objects.create(
-            reservation=reservation,
-            generation=reservation.generation,
-            node=allocation.node,
-            allocation=allocation,
-        )
-        _move_forwards(reservation, old, allocation.node, now)
-        rows = Reservation.objects.filter(pk=reservation.pk, claim_token=reservation.claim_token)
-        rows.update(generation=reservation.generation, attempts=0, restarts=0)
-        reservation.attempts = 0
-        note(reservation, f"{why[0].upper()}{why[1:]}; it is started on another node.", by="Berth", now=now)
-
-
-def _move_forwards(reservation: Reservation, old: Container, node: Node, now: datetime) -> None:
-    """The same public ports lead to the new node; behind another gateway they become other ones."""
-    endpoints = list(Endpoint.objects.select_related("forward__gateway").filter(reservation=reservation))
-    if node.gateway_id == old.node.gateway_id:
-        Forward.objects.filter(endpoint__in=endpoints).update(node=node, applied=False)
-        return
-    ports = [PortRequest(e.name, e.kind, e.container_port) for e in endpoints]
-    fresh = capacity.lend_ports(node, ports, max(now, reservation.start), reservation.end + actions.port_rest())
-    left_behind = [endpoint.forward for endpoint in endpoints]
-    for endpoint, forward in zip(endpoints, fresh, strict=True):
-        endpoint.forward = forward
-        endpoint.save(update_fields=["forward"])
-    capacity.release_ports(left_behind, now, actions.port_rest())

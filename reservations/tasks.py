@@ -8,8 +8,8 @@ from django.core.cache import cache
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from compute.models import Node
-from reservations import disk, leftovers, watch
+from compute.models import Node, StorageServer
+from reservations import degraded, disk, leftovers, watch
 from reservations import reconcile as loop
 
 logger = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ def sweep_volumes() -> None:
     for node_id in Node.objects.present().filter(health=Node.Health.OK).exclude(ssh="").values_list("pk", flat=True):
         sweep_volumes_of.apply_async((node_id,), expires=60)
     leftovers.remove_deleted()
+    leftovers.sweep_servers()
 
 
 @shared_task
@@ -80,6 +81,30 @@ def check_disk(node_id: int) -> None:
     node = Node.objects.filter(pk=node_id).first()
     if node:
         disk.check(node, timezone.now())
+
+
+@shared_task
+def check_storage() -> None:
+    """Look at every storage server and every node's volumes, each by a task of its own."""
+    for server_id in StorageServer.objects.filter(active=True).values_list("pk", flat=True):
+        check_server.apply_async((server_id,), expires=15)
+    for node_id in Node.objects.present().filter(health=Node.Health.OK).exclude(ssh="").values_list("pk", flat=True):
+        check_volumes_of.apply_async((node_id,), expires=15)
+    degraded.forget()
+
+
+@shared_task
+def check_server(server_id: int) -> None:
+    server = StorageServer.objects.filter(pk=server_id).first()
+    if server:
+        degraded.check_server(server, timezone.now())
+
+
+@shared_task
+def check_volumes_of(node_id: int) -> None:
+    node = Node.objects.filter(pk=node_id).first()
+    if node:
+        degraded.check(node, timezone.now())
 
 
 @shared_task

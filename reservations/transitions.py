@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange  # type: ignore[import-untyped]
+from django.db.models import Q
 
 from compute.failpoints import hit
 from reservations import states
@@ -26,13 +27,15 @@ def transition(
     now: datetime,
     token: UUID | None = None,
     served_until: datetime | None = None,
+    only: Q | None = None,
     **changes: Any,
 ) -> None:
     """Move to `new`, write its event, open or close the usage period. `text` is shown to the customer.
 
-    With `token` it only happens while that claim holds. `served_until` is when the container was last known to
-    serve: the usage period ends then if that is earlier than `now`. Raises Stale when the row is no longer as it
-    was read, and NotAllowed when the table does not have this step; nothing is written then.
+    With `token` it only happens while that claim holds, with `only` while that is still true of the row.
+    `served_until` is when the container was last known to serve: the usage period ends then if that is earlier than
+    `now`. Raises Stale when the row is no longer as it was read, and NotAllowed when the table does not have this
+    step; nothing is written then.
     """
     old = State(reservation.state)
     states.check(old, new)
@@ -52,6 +55,8 @@ def transition(
         rows = Reservation.objects.filter(pk=reservation.pk, state=old)
         if token:
             rows = rows.filter(claim_token=token)
+        if only:
+            rows = rows.filter(only)
         if not rows.update(**changes):
             raise Stale(f"reservation {reservation.pk} is no longer {old}")
         Event.objects.create(

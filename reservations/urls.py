@@ -12,5 +12,6 @@ urlpatterns = [
     path("<int:pk>/delete/", views.delete, name="delete"),
     path("<int:pk>/stop/", views.stop, name="stop"),
     path("<int:pk>/start/", views.start, name="start"),
+    path("<int:pk>/extend/", views.extend, name="extend"),
     path("volumes/<int:pk>/delete/", views.volume_delete, name="volume-delete"),
 ]

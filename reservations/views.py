@@ -1,5 +1,6 @@
 """The customers' pages: parse, one call, render."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
@@ -13,9 +14,10 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts.models import User
 from accounts.workspaces import current_workspace
 from compute.capacity import NoCapacity
-from reservations import actions, kept_volumes, offers, pricing
-from reservations.forms import BookingForm
+from reservations import actions, extending, kept_volumes, offers, pricing
+from reservations.forms import BookingForm, ExtensionForm
 from reservations.models import Reservation, Service, WorkspaceVolume
+from reservations.states import State
 
 PER_PAGE = 25
 MAIN_ERRORS = (actions.OverQuota, actions.VolumeTaken)
@@ -145,6 +147,27 @@ def _wish(request: HttpRequest, pk: int, wish: Reservation.Wish) -> HttpResponse
     if not actions.wish(reservation=reservation, wish=wish, by=_user(request), now=timezone.now()):
         messages.info(request, f"{reservation.title} is over already.")
     return redirect("reservations:detail", pk=pk)
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def extend(request: HttpRequest, pk: int) -> HttpResponse:
+    """Let it end later. What cannot be is said at the form, with what was chosen still in it."""
+    reservation = _reservation(request, pk)
+    form = ExtensionForm(request.POST or None, reservation=reservation)
+    if request.method == "POST" and form.is_valid():
+        length, by = timedelta(minutes=form.cleaned_data["minutes"]), _user(request)
+        try:
+            row = extending.extend(reservation=reservation, length=length, by=by, now=timezone.now())
+        except (actions.InvalidBooking, actions.OverQuota, NoCapacity, extending.CannotExtend) as problem:
+            form.add_error("minutes", str(problem))
+        else:
+            messages.success(request, f"{row.title} was extended; its address stays the same.")
+            return redirect("reservations:detail", pk=pk)
+    if not reservation.is_live or reservation.state == State.ENDING:
+        messages.info(request, f"{reservation.title} is over already.")
+        return redirect("reservations:detail", pk=pk)
+    return render(request, "reservations/extend.html", {"reservation": reservation, "form": form})
 
 
 @login_required

@@ -8,24 +8,25 @@ from django.db.models import F, Q
 
 from compute import drivers
 from compute.engine import EngineRefused, NoAnswer
+from compute.health import brake, welcome_back
 from compute.models import Forward, Node, Sample
 from compute.shell import CommandFailed
 from compute.spec import Observed, Presence
-from reservations import ending, leftovers
+from reservations import ending, orphans
 from reservations.hints import hint
-from reservations.models import Container, IdempotencyKey, Orphan, Reservation
+from reservations.models import Container, IdempotencyKey, Reservation
 from reservations.states import State
 
 logger = logging.getLogger(__name__)
 AT_ONCE = 200
 HINTED_FOR = timedelta(seconds=10)  # a hint that is not followed within this was lost: send it again
-ORPHAN_GRACE = timedelta(seconds=60)
 KEEP_SAMPLES = timedelta(days=2)
 KEEP_KEYS = timedelta(days=1)
 
 
 def sweep(now: datetime) -> int:
     """Send a hint for every reservation that is due; how many. Two sweeps at once share the work."""
+    _nudge(now)
     with transaction.atomic():
         due = list(
             Reservation.objects.due(now)
@@ -38,10 +39,25 @@ def sweep(now: datetime) -> int:
     return len(due)
 
 
+def _nudge(now: datetime) -> None:
+    """What runs on a lost node, or has a place on one that is being emptied, is due now and not at its end."""
+    leaving = Node.objects.present().filter(Q(health=Node.Health.LOST) | Q(state=Node.State.DRAINING))
+    nodes = dict(leaving.values_list("pk", "health"))
+    if not nodes:
+        return
+    current = Container.objects.filter(gone_at=None, generation=F("reservation__generation"), node__in=nodes)
+    lost = current.filter(node__health=Node.Health.LOST, reservation__state=State.RUNNING)
+    soon = now + timedelta(seconds=60)  # these look again by themselves more often, and are not to be hurried
+    leaving_later = current.filter(node__state=Node.State.DRAINING, reservation__look_at__gt=soon)
+    leaving_later = leaving_later.filter(reservation__state__in=[State.RUNNING, State.BOOKED])
+    found = [*lost.values_list("reservation", flat=True), *leaving_later.values_list("reservation", flat=True)]
+    Reservation.objects.live().filter(pk__in=found, look_at__gt=now).update(look_at=now)
+
+
 def watch(node: Node, now: datetime) -> None:
     """Compare what is on the node with the rows: hint what drifted, remove what is nobody's.
 
-    When the node gives no answer nothing is concluded.
+    When the node gives no answer nothing is concluded; when most nodes give none, nothing is removed anywhere.
     """
     try:
         engine = drivers.engine(node)
@@ -53,8 +69,12 @@ def watch(node: Node, now: datetime) -> None:
     by_name = {observed.name: observed for observed in found}
     _note_running(node, by_name, now)
     _hint_drifted(node, by_name, now)
-    _remove_left_behind(node, now)
-    _remove_orphans(node, orphans(node, traces), now)
+    if brake():
+        return
+    clean = _remove_left_behind(node, now)
+    orphans.remove(node, traces, by_name, now)
+    if clean and node.health == Node.Health.RETURNING:
+        welcome_back(node)
 
 
 def _note_running(node: Node, by_name: dict[str, Observed], now: datetime) -> None:
@@ -80,8 +100,9 @@ def _hint_drifted(node: Node, by_name: dict[str, Observed], now: datetime) -> No
             hint(container.reservation_id)
 
 
-def _remove_left_behind(node: Node, now: datetime) -> None:
-    """Containers of an older generation: their node answers again, so they go first."""
+def _remove_left_behind(node: Node, now: datetime) -> bool:
+    """Containers of an older generation: their node answers again, so they go first. Whether none is left."""
+    clean = True
     rows = Container.objects.select_related("node", "allocation", "volume__server", "reservation")
     for container in rows.filter(node=node, gone_at=None, reservation__generation__gt=F("generation")):
         try:
@@ -89,28 +110,8 @@ def _remove_left_behind(node: Node, now: datetime) -> None:
             logger.info("removed %s, left behind on %s", container, node.name)
         except (NoAnswer, EngineRefused, CommandFailed) as problem:
             logger.warning("%s on %s could not be removed yet: %s", container, node.name, problem)
-
-
-def orphans(node: Node, traces: set[str]) -> set[str]:
-    """What carries our label on the node and belongs to no container row that may still be there."""
-    rows = Container.objects.filter(node=node, gone_at=None)
-    return traces - {row.machine_name for row in rows}
-
-
-def _remove_orphans(node: Node, names: set[str], now: datetime) -> None:
-    """Removed after being seen twice and past a grace; never anything without our label."""
-    earlier = Orphan.objects.filter(node=node).exclude(name__startswith=leftovers.PREFIX)
-    earlier.exclude(name__in=names).delete()
-    for name in names:
-        row, new = Orphan.objects.get_or_create(node=node, name=name, defaults={"first_seen_at": now})
-        if new or now - row.first_seen_at < ORPHAN_GRACE:
-            continue
-        try:
-            drivers.engine(node).remove(name)
-            row.delete()
-            logger.warning("removed %s from %s: it carried Berth's label but no reservation owns it", name, node.name)
-        except (NoAnswer, EngineRefused) as problem:
-            logger.warning("orphan %s on %s could not be removed: %s", name, node.name, problem)
+            clean = False
+    return clean
 
 
 def prune(now: datetime) -> None:

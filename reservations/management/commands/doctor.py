@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
-from compute import capacity
+from compute import load_steps
 from compute.models import Node
 from reservations import doctor
 
@@ -30,7 +30,7 @@ class Command(BaseCommand):
     def handle(self, *, as_json: bool, mend_plan: bool, **options: Any) -> None:
         if mend_plan:
             for node in Node.objects.present():
-                capacity.rebuild_steps(node)
+                load_steps.rebuild(node)
         found = doctor.examine(timezone.now())
         if found:
             # What is just being started or ended looks wrong for a moment: only what stays so is reported.

@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from compute import capacity, scheduler
+from compute import capacity, load_steps, scheduler
 from compute.capacity import NoCapacity, PortRequest
 from compute.models import Allocation, Forward, Node
 from compute.scheduler import Request, Short, Step
@@ -189,7 +189,7 @@ def test_the_steps_are_always_the_sum_of_what_is_held_and_never_more_than_is_len
                 there = sum(a.ram_mib for a in held if a.during.lower <= instant < a.during.upper)
                 assert planned(steps, instant)[0] == there
                 assert stretched or there <= node.ram_mib
-            assert capacity.wrong_steps(now) == []
+            assert load_steps.wrong_steps(now) == []
 
 
 def test_a_plan_that_follows_another_of_the_same_size_outlives_its_release() -> None:
@@ -208,11 +208,11 @@ def test_a_wrong_step_function_is_told_and_can_be_rebuilt() -> None:
     node = make_node()
     place(wanted())
     node.steps.all().delete()
-    assert len(capacity.wrong_steps(NOW)) == 1
+    assert len(load_steps.wrong_steps(NOW)) == 1
 
-    capacity.rebuild_steps(node)
+    load_steps.rebuild(node)
 
-    assert capacity.wrong_steps(NOW) == []
+    assert load_steps.wrong_steps(NOW) == []
 
 
 # ---- giving back, holding on, taking ----------------------------------------------------------------------

@@ -9,7 +9,8 @@ from decimal import Decimal
 import pytest
 from django.db import connection
 
-from compute.capacity import NoCapacity, wrong_steps
+from compute.capacity import NoCapacity
+from compute.load_steps import wrong_steps
 from compute.models import Allocation
 from reservations import actions
 from reservations.actions import OverQuota

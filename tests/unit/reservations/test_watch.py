@@ -26,9 +26,8 @@ def engine(machines: Machines, node: Node) -> FakeEngine:
     return machines.engine(node)
 
 
-def put_orphan(engine: FakeEngine, name: str = "berth-99-1-main", number: str = "99") -> str:
-    engine.put_stranger(name, {LABEL_RESERVATION: number, LABEL_GENERATION: "1"})
-    return name
+def put_orphan(engine: FakeEngine) -> None:
+    engine.put_stranger("berth-99-1-main", {LABEL_RESERVATION: "99", LABEL_GENERATION: "1"})
 
 
 # ---- the sweep --------------------------------------------------------------------------------------------
@@ -87,47 +86,6 @@ def test_a_running_one_whose_container_is_not_there_is_looked_at(
     assert Reservation.objects.get().look_at == NOW
 
 
-def test_what_nobody_owns_is_removed_after_it_was_seen_twice_and_past_its_grace(node: Node, engine: FakeEngine) -> None:
-    name = put_orphan(engine)
-    there = []
-
-    for seconds in (0, 30, 59, 60):
-        watch.watch(node, NOW + timedelta(seconds=seconds))
-        there.append(name in engine.containers)
-
-    assert there == [True, True, True, False]
-    assert not Orphan.objects.exists()
-
-
-def test_one_that_is_first_seen_late_has_its_whole_grace(node: Node, engine: FakeEngine) -> None:
-    watch.watch(node, NOW)
-    name = put_orphan(engine)
-
-    watch.watch(node, NOW + 10 * GRACE)
-
-    assert name in engine.containers
-
-
-def test_a_network_that_nobody_owns_is_removed_too(node: Node, engine: FakeEngine) -> None:
-    engine.networks.add("berth-99-1-main")
-
-    watch.watch(node, NOW)
-    watch.watch(node, NOW + GRACE)
-
-    assert engine.networks == set()
-
-
-def test_what_does_not_carry_our_label_is_never_touched(node: Node, engine: FakeEngine) -> None:
-    engine.put_stranger("berth-99-1-main")
-    engine.put_stranger("somebody-elses")
-
-    for minutes in range(5):
-        watch.watch(node, at(minutes))
-
-    assert set(engine.containers) == {"berth-99-1-main", "somebody-elses"}
-    assert "remove" not in engine.trouble.calls
-
-
 def test_what_is_ours_is_not_an_orphan_in_any_live_state(machines: Machines, node: Node, engine: FakeEngine) -> None:
     reservation = make_reservation()
     machines.reconcile(reservation)
@@ -137,18 +95,6 @@ def test_what_is_ours_is_not_an_orphan_in_any_live_state(machines: Machines, nod
             watch.watch(node, at(minutes))
 
     assert list(engine.containers) == [f"berth-{reservation.pk}-1-main"]
-
-
-@pytest.mark.parametrize("number", ["", "x", "²", "9" * 40])
-def test_a_label_that_is_no_number_of_ours_is_an_orphan_like_others(
-    number: str, node: Node, engine: FakeEngine
-) -> None:
-    name = put_orphan(engine, number=number)
-
-    watch.watch(node, NOW)
-    watch.watch(node, NOW + GRACE)
-
-    assert name not in engine.containers
 
 
 def test_when_the_node_is_silent_nothing_is_concluded(
@@ -166,21 +112,6 @@ def test_when_the_node_is_silent_nothing_is_concluded(
     assert sent_hints == []
     assert Allocation.objects.held().count() == 1
     assert Orphan.objects.count() == 1
-
-
-def test_an_orphan_that_cannot_be_removed_is_tried_again(node: Node, engine: FakeEngine) -> None:
-    name = put_orphan(engine)
-    watch.watch(node, NOW)
-    engine.trouble.lost_answers.add("remove")
-    watch.watch(node, NOW + GRACE)
-    still_known = Orphan.objects.count()
-    engine.trouble.lost_answers.clear()
-
-    watch.watch(node, NOW + 2 * GRACE)
-
-    assert still_known == 1
-    assert name not in engine.containers
-    assert not Orphan.objects.exists()
 
 
 def test_a_generation_that_was_left_behind_goes_when_its_node_answers_again(machines: Machines) -> None:

@@ -1,0 +1,85 @@
+"""Extends a booking past its end, on its node and at its address, if nobody else has what it needs by then."""
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+
+from accounts import audit
+from accounts.models import User, Workspace
+from compute import capacity
+from compute.models import Forward
+from reservations import actions, pricing, quota
+from reservations.hints import hint_after_commit
+from reservations.models import Container, Reservation
+from reservations.states import State
+from reservations.transitions import note
+
+_TAKEN = {
+    "forward_public_port_once": "Its address is promised to somebody else after its end.",
+    "forward_node_port_once": "Its address is promised to somebody else after its end.",
+    "reservation_volume_once": "Its volume is booked by another reservation after its end.",
+}
+
+
+class CannotExtend(Exception):
+    """It cannot go on after its end; the message says why."""
+
+    code = "cannot_extend"
+
+
+def extend(*, reservation: Reservation, length: timedelta, by: User, now: datetime) -> Reservation:
+    """Let it end `length` later, at the price of the whole with the booking's rate. Returns the row as it is then.
+
+    Raises InvalidBooking (the length), OverQuota, NoCapacity (its node is lent to somebody else by then) or
+    CannotExtend (it is over, its address or volume is promised), and has changed nothing then.
+    """
+    try:
+        with transaction.atomic(durable=True):
+            workspace = Workspace.objects.select_for_update(no_key=True).get(pk=reservation.workspace_id)
+            row = Reservation.objects.select_for_update(no_key=True).get(pk=reservation.pk)
+            _check(row, workspace, length, now)
+            _hold(row, workspace, row.end + length)
+            _write(row, row.end + length, by, now)
+            hint_after_commit(row.pk)
+            return row
+    except IntegrityError as problem:
+        for constraint, sentence in _TAKEN.items():
+            if constraint in str(problem):
+                raise CannotExtend(sentence) from problem
+        raise
+
+
+def _check(row: Reservation, workspace: Workspace, length: timedelta, now: datetime) -> None:
+    step = timedelta(minutes=settings.BERTH_STEP_MINUTES)
+    if State(row.state).final or row.state == State.ENDING or row.end <= now:
+        raise CannotExtend("It is over already; book it again.")
+    if length <= timedelta(0):
+        raise actions.InvalidBooking({"hours": "The extension must be longer than zero."})
+    if length % step:
+        sentence = f"The extension must be a multiple of {settings.BERTH_STEP_MINUTES} minutes."
+        raise actions.InvalidBooking({"hours": sentence})
+    if row.end + length - max(now, row.start) > timedelta(hours=workspace.max_hours):
+        sentence = f"At most {workspace.max_hours} hours can be booked ahead; this would make it end later."
+        raise actions.InvalidBooking({"hours": sentence})
+
+
+def _hold(row: Reservation, workspace: Workspace, end: datetime) -> None:
+    """Quota, place, ports, in the order in which a booking takes them."""
+    own_gb = 0 if row.kept_volume_id else row.storage_gb
+    if problem := quota.shortfall(workspace, quota.Hold(row.end, end, row.ram_mib, row.cores, own_gb)):
+        raise actions.OverQuota(problem)
+    container = Container.objects.select_related("allocation").get(reservation=row, generation=row.generation)
+    capacity.extend(container.allocation, end)
+    capacity.extend_ports(Forward.objects.filter(endpoint__reservation=row), end + actions.port_rest())
+
+
+def _write(row: Reservation, end: datetime, by: User, now: datetime) -> None:
+    price = pricing.quote(cores=row.cores, length=end - row.start, rate=row.rate)
+    still = Q(end=row.end) & ~Q(state=State.ENDING)
+    # Who waits for the old end looks again: a worker that is ending it in this instant finds the new one.
+    Reservation.objects.live().filter(still, pk=row.pk).update(end=end, price=price, look_at=now)
+    row.refresh_from_db()
+    note(row, f"Extended until {end:%Y-%m-%d %H:%M} UTC.", by=by.username, now=now)
+    audit.record(by=by, action="reservation.extend", target=f"reservation:{row.pk}", end=end.isoformat())

@@ -1,0 +1,80 @@
+"""Moves a reservation to another node: from one that fell silent, was lost, or is being emptied.
+
+A move is a new generation. The old one keeps its allocation until it was seen to be gone, and is never billed.
+"""
+
+from datetime import datetime
+
+from django.db import transaction
+
+from compute import capacity
+from compute.capacity import NoCapacity, PortRequest
+from compute.models import Forward, Node
+from compute.scheduler import Request
+from reservations import actions
+from reservations.claims import renew
+from reservations.models import Container, Endpoint, Reservation
+from reservations.states import State
+from reservations.transitions import note, transition
+
+PLATFORM = "Berth"
+
+
+def must_stay(container: Container) -> str:
+    """Why it cannot leave its node without losing something; empty when it can."""
+    if container.volume and container.volume.server_id is None:
+        return f"its data is on the disk of {container.node.name}"
+    return ""
+
+
+def move(reservation: Reservation, old: Container, why: str, now: datetime) -> None:
+    """A new generation on another node, with the same public address where the node shares the gateway.
+
+    One that runs is `starting` from then on; nothing is served until it answers there. Raises NoCapacity or Stale,
+    and has changed nothing then.
+    """
+    start, remote = max(now, reservation.start), actions.needs_host(reservation.storage)
+    request = Request(reservation.ram_mib, reservation.cores, start, reservation.end, remote)
+    text = f"{why[0].upper()}{why[1:]}; it is started on another node."
+    if must_stay(old):
+        text += " What was on its local volume is lost."
+    with transaction.atomic(durable=True):
+        renew(reservation, now)
+        allocation, _ = capacity.place(request, [], rest=actions.port_rest(), exclude=[old.node_id])
+        if reservation.state != State.BOOKED and (wait := capacity.take(allocation, now)):
+            raise NoCapacity(wait, None)
+        if old.allocation.taken_at is None:
+            capacity.release(old.allocation, now)
+            Container.objects.filter(pk=old.pk).update(gone_at=now)
+        reservation.generation += 1
+        Container.objects.create(
+            reservation=reservation,
+            generation=reservation.generation,
+            node=allocation.node,
+            allocation=allocation,
+        )
+        _move_forwards(reservation, old, allocation.node, now)
+        Reservation.objects.filter(pk=reservation.pk, claim_token=reservation.claim_token).update(
+            generation=reservation.generation, attempts=0, restarts=0
+        )
+        if reservation.state == State.RUNNING:
+            token = reservation.claim_token
+            transition(reservation, State.STARTING, text=text, by=PLATFORM, now=now, token=token)
+        else:
+            note(reservation, text, by=PLATFORM, now=now)
+        reservation.attempts = 0
+
+
+def _move_forwards(reservation: Reservation, old: Container, node: Node, now: datetime) -> None:
+    """The same public ports lead to the new node; behind another gateway they become other ones."""
+    endpoints = list(Endpoint.objects.select_related("forward__gateway").filter(reservation=reservation))
+    if node.gateway_id == old.node.gateway_id:
+        capacity.turn_ports(Forward.objects.filter(endpoint__in=endpoints), node)
+        return
+    ports = [PortRequest(e.name, e.kind, e.container_port) for e in endpoints]
+    fresh = capacity.lend_ports(node, ports, max(now, reservation.start), reservation.end + actions.port_rest())
+    left_behind = [endpoint.forward for endpoint in endpoints]
+    for endpoint, forward in zip(endpoints, fresh, strict=True):
+        endpoint.forward = forward
+        endpoint.save(update_fields=["forward"])
+    capacity.release_ports(left_behind, now, actions.port_rest())
