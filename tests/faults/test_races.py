@@ -1,5 +1,6 @@
 """Many at once, and two things in the same instant: last slots, windows that touch, deletes in mid-start."""
 
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -72,7 +73,12 @@ def test_back_to_back_with_a_slow_teardown(desk: Desk, fault: Fault, proxy: Engi
 
 
 @pytest.mark.parametrize(
-    ("doing", "call"), [("pulling", PULL), pytest.param("creating", CREATE, marks=smoke), ("starting", START)]
+    ("doing", "call"),
+    [
+        pytest.param("pulling", PULL, id="pulling"),
+        pytest.param("creating", CREATE, id="creating", marks=smoke),
+        pytest.param("starting", START, id="starting"),
+    ],
 )
 def test_it_is_deleted_while(desk: Desk, fault: Fault, proxy: EngineProxy, doing: str, call: str) -> None:
     service = "redis" if doing == "pulling" else "nginx"
@@ -98,16 +104,14 @@ def test_it_is_deleted_while_mounting(desk: Desk, fault: Fault) -> None:
         number,
     )
     # Every step on a volume holds this lock on its node.
-    lock = desk.lab.popen(node, ["flock", f"/run/berth-vol-{volume}.lock", "sleep", "25"])
+    lock = desk.lab.popen(node, ["flock", f"/run/berth-vol-{volume}.lock", "cat"], stdin=subprocess.PIPE)
     waiting = ["sh", "-c", "pgrep -x flock | wc -l"]
     wait_for(lambda: int(desk.lab.exec(node, waiting).stdout) >= 2, seconds=20)
 
     desk.delete(number)
     with fault.healing():
-        desk.lab.exec(node, ["pkill", "-x", "sleep", "-P", "1"], check=False)
-        lock.terminate()
+        lock.communicate(timeout=10)  # the end of its input: it lets go
         wait_for(lambda: desk.get(number)["state"] in FINAL, seconds=60)
-    lock.wait(30)
 
 
 @smoke
