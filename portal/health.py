@@ -11,6 +11,7 @@ from django.views.decorators.http import require_GET
 from redis import Redis
 from redis.exceptions import RedisError
 
+from compute import certificates
 from compute.models import Forward, Gateway, Node
 from portal.metrics import Metric, exposition
 from reservations.models import Reservation
@@ -54,6 +55,8 @@ def metrics(request: HttpRequest) -> HttpResponse:
     live = Reservation.objects.live().order_by().values_list("state").annotate(Count("pk"))
     by_state = {state.value: 0 for state in LIVE} | dict(live)
     swept_at = last_sweep()
+    nodes = list(Node.objects.present())
+    client_ends = certificates.client_expiry(settings.BERTH_TLS_DIR)
     found = [
         Metric("berth_reservations", "Live reservations by state.", {(("state", s),): n for s, n in by_state.items()}),
         Metric("berth_reservations_due", "Reservations that wait to be looked at.", {(): due_count(now)}),
@@ -65,7 +68,22 @@ def metrics(request: HttpRequest) -> HttpResponse:
         Metric(
             "berth_node_up",
             "1 when the node's engine answered its last probes.",
-            {(("node", n.name),): int(n.health == Node.Health.OK) for n in Node.objects.present()},
+            {(("node", n.name),): int(n.health == Node.Health.OK) for n in nodes},
+        ),
+        Metric(
+            "berth_node_guarded",
+            "1 when the node's own timer and firewall were as they should be at the last look.",
+            {(("node", n.name),): int(not n.guard_problem) for n in nodes if n.guard_checked_at},
+        ),
+        Metric(
+            "berth_node_certificate_expiry_timestamp_seconds",
+            "When the certificate of the node's engine ends, as Unix time.",
+            {(("node", n.name),): n.tls_expires_at.timestamp() for n in nodes if n.tls_expires_at},
+        ),
+        Metric(
+            "berth_client_certificate_expiry_timestamp_seconds",
+            "When the portal's own certificate for the engines ends, as Unix time.",
+            {(): client_ends.timestamp()} if client_ends else {},
         ),
         Metric(
             "berth_gateway_drift_rules_total",
