@@ -19,7 +19,7 @@ class TokenForm(forms.Form):
     )
     scope = forms.ChoiceField(
         label="It may",
-        widget=forms.RadioSelect,
+        widget=forms.RadioSelect(attrs={"class": "form-check-input"}),
         initial="all",
         choices=[("all", "read and write: book, stop and delete"), ("read", "only read, credentials included")],
     )

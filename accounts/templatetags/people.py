@@ -1,0 +1,25 @@
+"""How people's things are told on pages."""
+
+from django import template
+
+register = template.Library()
+
+# The first that is found counts: most browsers also name those that they are built upon.
+BROWSERS = (("Edg", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+SYSTEMS = (
+    ("Windows", "Windows"),
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Mac OS X", "macOS"),
+)
+
+
+@register.filter
+def browser_name(user_agent: str) -> str:
+    """Firefox on Linux; what a program calls itself; or an unknown browser."""
+    browser = next((name for sign, name in BROWSERS if sign in user_agent), "")
+    system = next((name for sign, name in (*SYSTEMS, ("Linux", "Linux")) if sign in user_agent), "")
+    if not browser:
+        return user_agent[:40] or "unknown browser"
+    return f"{browser} on {system}" if system else browser
