@@ -33,9 +33,10 @@ class GatewayAdmin(admin.ModelAdmin[Gateway]):
 
 @admin.register(StorageServer)
 class StorageServerAdmin(admin.ModelAdmin[StorageServer]):
-    list_display = ["name", "address", "account", "path", "capacity_gb", "active"]
+    list_display = ["name", "address", "account", "path", "capacity_gb", "active", "last_seen_at", "problem"]
     list_filter = ["active"]
     search_fields = ["name", "address"]
+    readonly_fields = ["last_seen_at", "problem"]
 
 
 @admin.register(Node)
@@ -126,7 +127,7 @@ class ForwardAdmin(ReadOnlyAdmin):
 
 @admin.register(Volume)
 class VolumeAdmin(ReadOnlyAdmin):
-    list_display = ["__str__", "size_gb", "kept", "state", "node", "server", "created_at"]
+    list_display = ["__str__", "size_gb", "kept", "state", "problem", "node", "server", "created_at"]
     list_filter = ["state", "kept", "server", "node"]
     list_select_related = ["node", "server"]
     search_fields = ["=id", "owned__name"]

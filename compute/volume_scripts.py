@@ -13,7 +13,6 @@ KNOWN_HOSTS = "/etc/berth/storage_known_hosts"
 MOUNTED_AT = f"{ROOT}/volumes"
 TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h
 FOREIGN = 76
-HUNG_FOR_S = 45  # so long an sshfs may give no answer before its connection is cut
 
 # Only the kernel's table tells of a file system whose program has died; everything else would ask that.
 # An ext4 that met an error has "ro" among its options, or "emergency_ro" since Linux 6.15.
@@ -30,7 +29,7 @@ met_errors() { [ $(($(od -An -tu1 -j 1082 -N 1 "$1") & 2)) -ne 0 ]; }
 bounded() {
   seconds=$1; shift
   code=$(
-    { { "$@" </dev/null >/dev/null 2>"$said" && echo 0 || echo $?; } 9>&- & } | timeout "$seconds" head -n 1
+    { { "$@" >/dev/null && echo 0 || echo $?; } </dev/null 2>"$said" 9>&- & } | timeout "$seconds" head -n 1
   ) || true
   return "${code:-124}"
 }
@@ -159,7 +158,7 @@ look() {{
     if [ "$code" -eq 124 ]; then
       how=hung
       [ -e "$hung" ] || date +%s >"$hung"
-      if [ $(($(date +%s) - $(cat "$hung"))) -ge {HUNG_FOR_S} ]; then abandon; how=dead; fi
+      if [ $(($(date +%s) - $(cat "$hung"))) -ge "$hung_for" ]; then abandon; how=dead; fi
     fi
   elif read_only "$mount"; then
     how=read-only

@@ -11,6 +11,7 @@ gone already is success. Each holds the lock of its volume. All may raise Comman
 
 import logging
 from collections.abc import Sequence
+from datetime import timedelta
 from enum import StrEnum
 
 from compute import sftp, volume_scripts
@@ -20,6 +21,7 @@ from compute.volume_scripts import MOUNTED_AT, ROOT
 
 logger = logging.getLogger(__name__)
 TIMEOUT_S = 140  # more than all the waits in a script, so that only a silent node is taken for one
+HUNG_FOR = timedelta(seconds=45)  # a slow answer is no reason to cut a store off
 _UUID_AT = (1128, 16)  # in an image: the superblock begins at 1024, its s_uuid at 0x68
 
 
@@ -75,14 +77,15 @@ def _run(node: Host, script: str) -> None:
         raise
 
 
-def check(node: Host, attached: Sequence[VolumeSpec]) -> dict[str, Condition]:
+def check(node: Host, attached: Sequence[VolumeSpec], *, hung_for: timedelta = HUNG_FOR) -> dict[str, Condition]:
     """How the volumes are that should be attached to the node, by name; bounded, whatever hangs there.
 
-    A store that gave no answer for 45 s is cut off, so that whoever waits for it gets an error and can be ended.
+    A store that gave no answer for so long is cut off: whoever waits for it gets an error, and can be ended.
     """
     stores = {volume.name: f"{ROOT}/stores/{volume.name}" if volume.remote else "''" for volume in attached}
     looks = "".join(f"(look {name} {store}) &\n" for name, store in sorted(stores.items()))
-    answer = node.run(["sh", "-s"], stdin=volume_scripts.assign({}) + volume_scripts.CHECK + looks + "wait\n")
+    known = volume_scripts.assign({"hung_for": str(int(hung_for.total_seconds()))})
+    answer = node.run(["sh", "-s"], stdin=known + volume_scripts.CHECK + looks + "wait\n")
     words = [line.split() for line in answer.splitlines()]
     return {name: Condition(how) for name, how in words}
 

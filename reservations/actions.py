@@ -265,7 +265,7 @@ def needs_host(storage_code: str) -> bool:
 
 
 def pick_storage(size_gb: int, *, hold: bool = False) -> StorageServer:
-    """The storage server with room for so much and the smallest part of its capacity promised; or NoCapacity.
+    """The well storage server with room for so much and the smallest part of its capacity promised; or NoCapacity.
 
     With `hold`, nobody else can promise anything of it before the caller's transaction ends.
     """
@@ -273,9 +273,11 @@ def pick_storage(size_gb: int, *, hold: bool = False) -> StorageServer:
     servers = list(rows.select_for_update(no_key=True) if hold else rows)
     if not servers:
         raise NoCapacity("No resources available: no storage server is in service.", None)
-    sizes = Volume.objects.exclude(state=Volume.State.REMOVED).filter(server__in=servers)
+    if not (well := [server for server in servers if not server.problem]):
+        raise NoCapacity("No resources available: the storage server gives no answer or is full at the moment.", None)
+    sizes = Volume.objects.exclude(state=Volume.State.REMOVED).filter(server__in=well)
     promised = dict(sizes.order_by().values_list("server").annotate(models.Sum("size_gb")))
-    fitting = [server for server in servers if promised.get(server.pk, 0) + size_gb <= server.capacity_gb]
+    fitting = [server for server in well if promised.get(server.pk, 0) + size_gb <= server.capacity_gb]
     if not fitting:
         raise NoCapacity(f"No resources available: no storage server has {size_gb} GB left.", None)
     return min(fitting, key=lambda server: (promised.get(server.pk, 0) / server.capacity_gb, server.name))

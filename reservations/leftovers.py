@@ -17,6 +17,7 @@ from reservations.models import Container, Orphan
 logger = logging.getLogger(__name__)
 GRACE = timedelta(seconds=60)
 PREFIX = "volume:"
+KEEP = "After a restored backup it may be somebody's only copy: Berth never touches it. Look first, then remove it."
 _OURS = re.compile(r"vol-([0-9]{1,15})")
 
 

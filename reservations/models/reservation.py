@@ -48,7 +48,7 @@ class ReservationQuerySet(models.QuerySet["Reservation"]):
         """With everything that a list or page shows, in a constant number of queries."""
         return self.select_related("service", "workspace", "created_by", "kept_volume__volume").prefetch_related(
             models.Prefetch("endpoints", Endpoint.objects.select_related("forward__gateway").order_by("pk")),
-            models.Prefetch("containers", Container.objects.select_related("node").order_by("generation")),
+            models.Prefetch("containers", Container.objects.select_related("node", "volume").order_by("generation")),
         )
 
 
@@ -175,6 +175,12 @@ class Reservation(models.Model):
     def node_name(self) -> str | None:
         container = self.current_container
         return container.node.name if container else None
+
+    @property
+    def notes(self) -> list[str]:
+        """What its owner should know although it runs: that its storage is not well."""
+        container = self.current_container
+        return [container.volume.problem] if container and container.volume and container.volume.problem else []
 
     @property
     def size_text(self) -> str:
