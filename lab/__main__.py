@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from . import images
+from . import images, probe
 from .lab import Lab
 from .packages import PATH, require_programs
 from .process import LabError
@@ -77,6 +77,14 @@ def _parser() -> argparse.ArgumentParser:
     execute.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="default: a shell")
     execute.set_defaults(run=_exec)
 
+    escape = commands.add_parser(
+        "probe", help="try to get out of containers of the lab's portal; exit code 1 on success"
+    )
+    _name(escape)
+    escape.add_argument("--stack", help="name of the portal's stack (default: the lab's name)")
+    escape.add_argument("--json", action="store_true", help="for programs")
+    escape.set_defaults(run=_probe)
+
     build = commands.add_parser("images", help=f"build the images into the cache ({cache_dir()})")
     build.add_argument("--rebuild", action="store_true", help="even if the cache has them, for newer packages")
     build.set_defaults(run=_images)
@@ -123,6 +131,12 @@ def _status(options: argparse.Namespace) -> int:
 def _exec(options: argparse.Namespace) -> NoReturn:
     argv = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
     _lab(options).machine(options.machine).exec(argv or ["/bin/sh"])
+
+
+def _probe(options: argparse.Namespace) -> int:
+    results = probe.run(options.name, options.stack or options.name, lambda line: None if options.json else _say(line))
+    print(probe.as_json(results) if options.json else "\n".join(probe.table(results)))
+    return 0 if all(result.right for result in results) else 1
 
 
 def _images(options: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -108,15 +109,24 @@ def _use_django(stack: Stack) -> None:
 
 def _customer() -> "tuple[User, str]":
     """The benches' own user, with a quota that never stands in the way, and a fresh token."""
+    from django.utils import timezone
+
     from accounts import actions
-    from accounts.models import User, Workspace
+    from accounts.models import User, Workspace, every_scope
     from accounts.workspaces import current_workspace
 
     user, _ = User.objects.get_or_create(username=CUSTOMER, defaults={"email": f"{CUSTOMER}@example.org"})
     Workspace.objects.filter(pk=current_workspace(user).pk).update(
         max_reservations=1000, max_cores=1000, max_ram_mib=1_000_000, max_storage_gb=10_000
     )
-    _, token = actions.create_token(user=user, name=CUSTOMER, expires_at=None, by="tests.bench")
+    _, token = actions.create_token(
+        user=user,
+        name=CUSTOMER,
+        scopes=every_scope(),
+        lifetime=timedelta(days=1),
+        now=timezone.now(),
+        by="tests.bench",
+    )
     return user, token
 
 

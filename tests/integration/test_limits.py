@@ -1,5 +1,6 @@
 """What holds a container in: its limits as the engine has them, and its network."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -37,6 +38,26 @@ def test_capabilities_are_few_and_no_new_ones_can_be_had(neighbours: tuple[Answe
     assert "no-new-privileges" in " ".join(limits["SecurityOpt"])
     assert not limits["Privileged"]
     assert not limits["Devices"]
+
+
+def test_its_root_cannot_be_written_to_and_its_scratch_folders_are_in_memory(
+    neighbours: tuple[Answer, Answer], module_desk: Desk
+) -> None:
+    limits = module_desk.inspect(neighbours[0])["HostConfig"]
+
+    assert limits["ReadonlyRootfs"]
+    assert all("size=64m" in options and "nosuid,nodev" in options for options in limits["Tmpfs"].values())
+    assert "Read-only file system" in module_desk.inside(neighbours[0], "touch", "/root/x", check=False)
+    module_desk.inside(neighbours[0], "touch", "/run/x")
+
+
+def test_the_bridge_tells_the_nodes_firewall_that_it_may_not_go_out(
+    neighbours: tuple[Answer, Answer], module_desk: Desk
+) -> None:
+    [network] = module_desk.inspect(neighbours[0])["NetworkSettings"]["Networks"]
+    raw = module_desk.lab.exec(neighbours[0]["node"], ["docker", "network", "inspect", network]).stdout
+
+    assert json.loads(raw)[0]["Options"]["com.docker.network.bridge.name"].startswith("bx")
 
 
 def test_labels_tell_whose_it_is_and_until_when(neighbours: tuple[Answer, Answer], module_desk: Desk) -> None:
