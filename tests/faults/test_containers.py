@@ -1,5 +1,7 @@
 """Customers' containers that misbehave: nobody else notices, and what is left of them is taken away."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from lab import Lab
@@ -70,3 +72,25 @@ def test_a_container_forks_without_end(desk: Desk, lab: Lab, fault: Fault) -> No
     with fault.healing():
         wait_for(lambda: desk.get(reservation["id"])["state"] in FINAL, seconds=60)
     _still_serve(desk, [*neighbours, another])
+
+
+@pytest.fixture
+def little_room(desk: Desk) -> Iterator[int]:
+    """MiB that a shell may write beside its volume, for this test."""
+    [[before]] = desk.sql("SELECT writes_mib FROM reservations_service WHERE slug = 'shell'")
+    desk.sql("UPDATE reservations_service SET writes_mib = 64 WHERE slug = 'shell'")
+    yield 64
+    desk.sql("UPDATE reservations_service SET writes_mib = %s WHERE slug = 'shell'", before)
+
+
+def test_a_container_fills_its_disk(desk: Desk, fault: Fault, little_room: int) -> None:
+    neighbours = _neighbours(desk)
+    reservation = desk.running("shell", size="tiny")
+    desk.inside(reservation, "dd", "if=/dev/zero", "of=/filled", "bs=1M", f"count={little_room * 2}")
+
+    with fault.healing():
+        wait_for(lambda: desk.get(reservation["id"])["state"] in FINAL, seconds=60)
+    found = desk.get(reservation["id"])
+    assert found["state"] == "failed"
+    assert f"{little_room} MiB are allowed" in found["reason"]
+    _still_serve(desk, neighbours)

@@ -31,7 +31,7 @@ def _one_container_serves(desk: Desk, number: int) -> bool:
     ("moment", "call"),
     [
         ("before", "create"),
-        pytest.param("during", "create", marks=smoke),
+        ("during", "create"),
         ("after", "create"),
         ("before", "start"),
         pytest.param("during", "start", marks=smoke),
@@ -55,10 +55,13 @@ def test_the_engine_is_killed(desk: Desk, lab: Lab, fault: Fault, proxy: EngineP
         wait_for(lambda: _one_container_serves(desk, number), seconds=60, interval=0.5)
 
 
-@pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize(
-    "mode",
-    [pytest.param(Mode.SWALLOW, marks=smoke), Mode.CUT_BEFORE, Mode.CUT_AFTER, Mode.HANG],
+    ("mode", "call"),
+    [
+        *((mode, call) for mode in (Mode.CUT_BEFORE, Mode.CUT_AFTER, Mode.HANG) for call in CALLS),
+        pytest.param(Mode.SWALLOW, "create", marks=smoke),
+        (Mode.SWALLOW, "start"),
+    ],
 )
 def test_the_answer_of_the_engine_is_lost(desk: Desk, fault: Fault, proxy: EngineProxy, mode: Mode, call: str) -> None:
     trouble = proxy.disturb(mode, CALLS[call])

@@ -53,7 +53,8 @@ def test_back_to_back_with_a_slow_teardown(desk: Desk, fault: Fault, proxy: Engi
     first = desk.running("nginx", size="huge")
     for _ in range(2):  # so that the next one has no place but the first one's
         desk.running("nginx", size="huge", hours=2)
-    following = desk.book("nginx", size="huge", start=first["end"])
+    after = datetime.fromisoformat(first["end"]) + timedelta(seconds=1)  # the API tells no microseconds
+    following = desk.book("nginx", size="huge", start=after.isoformat())
     assert following["node"] == first["node"]
     slow = proxy.disturb(Mode.HOLD, REMOVE)
     soon = windows.now(desk) + timedelta(seconds=2)
