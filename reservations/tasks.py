@@ -9,7 +9,7 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from compute.models import Node, StorageServer
-from reservations import degraded, disk, leftovers, watch
+from reservations import claims, degraded, disk, leftovers, watch
 from reservations import reconcile as loop
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ def reconcile(reservation_id: int) -> None:
 
 @shared_task
 def sweep() -> None:
+    claims.return_late()
     now = timezone.now()
     watch.sweep(now)
     try:

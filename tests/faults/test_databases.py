@@ -12,7 +12,6 @@ from tests.live import RunningStack, wait_for
 
 smoke = pytest.mark.smoke
 BOOKINGS = 12
-CLAIMS_STAY = "a claim that could not be given back while PostgreSQL was away stays until it expires"
 
 
 @smoke
@@ -48,7 +47,6 @@ def test_redis_is_down_for_a_while(desk: Desk, stack: RunningStack, fault: Fault
         wait_for(lambda: desk.get(over["id"])["state"] in FINAL, seconds=60)
 
 
-@pytest.mark.xfail(strict=True, reason=CLAIMS_STAY)
 def test_postgresql_is_restarted(desk: Desk, stack: RunningStack, fault: Fault) -> None:
     runs = desk.running("nginx", size="tiny")
     on_its_way = desk.book("mysql", storage="C2")
@@ -62,7 +60,6 @@ def test_postgresql_is_restarted(desk: Desk, stack: RunningStack, fault: Fault) 
 
 
 @smoke
-@pytest.mark.xfail(strict=True, reason=CLAIMS_STAY)
 def test_postgresql_is_killed_while_many_book(desk: Desk, stack: RunningStack, fault: Fault) -> None:
     [[before]] = desk.sql("SELECT coalesce(max(id), 0) FROM reservations_reservation")
 

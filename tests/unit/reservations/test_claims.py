@@ -1,15 +1,18 @@
 """One worker at a time works on a reservation."""
 
+import uuid
 from datetime import timedelta
 
 import pytest
+from django.db import OperationalError, connection
 
-from reservations.claims import CLAIM_LASTS, claim, let_go, renew
+from reservations.claims import CLAIM_LASTS, claim, let_go, renew, return_late
 from reservations.models import Reservation
 from reservations.transitions import Stale
 from tests.factories import NOW, make_node, make_reservation
 
 pytestmark = pytest.mark.django_db
+OTHERS = uuid.uuid4()
 
 
 @pytest.fixture
@@ -75,3 +78,68 @@ def test_a_claim_is_lost_when_the_reservation_is_moved(reservation: Reservation)
 
     with pytest.raises(Stale):
         renew(first, NOW)
+
+
+# ---- the database goes away ---------------------------------------------------------------------------------
+
+
+def _lose_the_database() -> None:
+    """The server hangs up on us, as at its restart."""
+    with pytest.raises(OperationalError), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+def _new_connection() -> None:
+    """As before each task."""
+    connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_claim_that_could_not_be_given_back_is_free_at_the_next_look(reservation: Reservation) -> None:
+    first = claim(reservation.pk, NOW)
+    assert first
+    _lose_the_database()
+    with pytest.raises(OperationalError):
+        let_go(first.pk, first.claim_token)
+    with pytest.raises(OperationalError):
+        claim(reservation.pk, NOW)
+    _new_connection()
+
+    assert claim(reservation.pk, NOW)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_comes_back_late_is_not_taken_from_the_next_worker(reservation: Reservation) -> None:
+    first = claim(reservation.pk, NOW)
+    assert first
+    _lose_the_database()
+    with pytest.raises(OperationalError):
+        let_go(first.pk, first.claim_token)
+    _new_connection()
+    Reservation.objects.update(claim_token=OTHERS)
+
+    return_late()
+    Reservation.objects.update(claim_token=first.claim_token)  # once is enough: it is not remembered for good
+    return_late()
+
+    assert Reservation.objects.get().claim_token == first.claim_token
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_claim_whose_answer_was_lost_is_free_at_the_next_look(
+    reservation: Reservation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row says that we have it, and we do not know."""
+
+    def hang_up(*args: object) -> None:
+        _lose_the_database()
+        Reservation.objects.count()
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Reservation.objects, "select_related", hang_up)
+        with pytest.raises(OperationalError):
+            claim(reservation.pk, NOW)
+    _new_connection()
+    assert Reservation.objects.get().claim_token
+
+    assert claim(reservation.pk, NOW)
