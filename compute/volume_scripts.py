@@ -31,7 +31,8 @@ bounded() {
   code=$(
     { { "$@" >/dev/null && echo 0 || echo $?; } </dev/null 2>"$said" 9>&- & } | timeout "$seconds" head -n 1
   ) || true
-  return "${code:-124}"
+  code=${code:-124}
+  return "$code"
 }
 
 # Cut the sshfs off from its mount, whether or not somebody uses it; -c: without looking at it.
@@ -97,7 +98,7 @@ else
     if [ -z "$fresh" ]; then echo "the image of $name is missing" >&2; exit 1; fi
     rm -f "$image.new"
     truncate -s "$bytes" "$image.new"
-    mkfs.ext4 -q -F -m 0 -E lazy_itable_init=1,lazy_journal_init=1 $features "$image.new"
+    mkfs.ext4 -q -F -m 0 -E "lazy_itable_init=1,lazy_journal_init=1$extended" $features "$image.new"
     mv "$image.new" "$image"
   fi
   ours "$image" || foreign

@@ -161,6 +161,8 @@ def _variables(volume: VolumeSpec) -> str:
         "image": f"{folder}/{volume.name}.img",
         "fresh": "yes" if volume.fresh else "",
         "features": " ".join([*features, f"-U {volume.uuid}"] if volume.uuid else features),
+        # Whoever mounts it after an unclean end watches it for 2 × 11 s then; for 2 × 21 s with the usual 5 s.
+        "extended": ",mmp_update_interval=2" if volume.remote else "",
         "uuid": volume.uuid.replace("-", ""),
         # What is in the page cache of one node is not seen by the other: protection needs direct reads.
         "direct": "--direct-io=on" if volume.remote else "",

@@ -40,8 +40,9 @@ AllowUsers {STORAGE_USER}
 Match User {STORAGE_USER}
     ChrootDirectory {STORAGE_CHROOT}
     ForceCommand internal-sftp
-    AllowTcpForwarding no
+    DisableForwarding yes
     PermitTTY no
+    PermitUserRC no
 """
 
 
