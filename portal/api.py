@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 from typing import Any
 
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
@@ -28,7 +28,14 @@ logger = logging.getLogger(__name__)
 TOUCH_EVERY = timedelta(minutes=1)
 
 
-REFUSALS = {"403": "The token lacks the scope", "429": "Too many wrong tokens from this address"}
+REFUSALS = {  # that any operation may give, and that none needs to name
+    "401": "No valid token",
+    "403": "The token lacks the scope",
+    "429": "Too many wrong tokens from this address",
+    "500": "A fault of ours",
+    "503": "The portal's database does not answer",
+}
+OF_BODIES = {"400": "The body is no JSON", "413": "The body is too large"}
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -73,12 +80,13 @@ class Api(NinjaAPI):
     def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
         document = super().get_openapi_schema(**options)
         for operation in (found for methods in document["paths"].values() for found in methods.values()):
-            responses = operation["responses"]
-            if "401" in responses:  # whatever asks for a token may find that it is not good for this
-                responses |= {status: {**responses["401"], "description": text} for status, text in REFUSALS.items()}
+            responses = {str(status): answer for status, answer in operation["responses"].items()}
+            for status, text in (REFUSALS | OF_BODIES if "requestBody" in operation else REFUSALS).items():
+                responses.setdefault(status, {"description": text})
             for status, answer in responses.items():
                 if int(status) >= 400:
-                    answer["content"] = {MEDIA_TYPE: next(iter(answer["content"].values()))}
+                    answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+            operation["responses"] = responses
         return document
 
 
@@ -159,6 +167,13 @@ def _not_found(request: HttpRequest, error: Http404) -> HttpResponse:
     return problem(404, "not_found", "There is no such thing, or it is not yours.")
 
 
+@api.exception_handler(PermissionDenied)
+def _forbidden(request: HttpRequest, error: PermissionDenied) -> HttpResponse:
+    """As when a proxy does not say for whom it asks, so that guesses at tokens could not be counted."""
+    logger.warning("%s %s is refused: %s", request.method, request.path, error)
+    return problem(403, "forbidden", "This is not allowed.")
+
+
 @api.exception_handler(RequestDataTooBig)
 def _too_large(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
     return problem(413, "too_large", "The body is too large; a booking has a few hundred bytes.")
@@ -180,4 +195,5 @@ def _fault(request: HttpRequest, error: Exception) -> HttpResponse:
 
 @api.exception_handler(OperationalError)
 def _unavailable(request: HttpRequest, error: OperationalError) -> HttpResponse:
+    logger.error("%s %s could not ask the database: %s", request.method, request.path, error)
     return problem(503, "unavailable", "The portal's database does not answer; nothing was changed.")

@@ -118,7 +118,7 @@ def _user(request: HttpRequest) -> User:
 
 @router.post(
     "",
-    response={201: ReservationOut, 400: Problem, 409: Problem, 413: Problem, 422: Problem, 401: Problem},
+    response={201: ReservationOut, 409: Problem, 422: Problem, 401: Problem},
     summary="Book a service",
     openapi_extra={"description": "Repeating it with the same `Idempotency-Key` header returns the first answer."},
 )

