@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import F, Q
+from django.dispatch import Signal
 
 from compute import drivers
 from compute.engine import EngineRefused, NoAnswer
@@ -15,6 +16,7 @@ logger = logging.getLogger(__name__)
 FAILURES_UNTIL_UNKNOWN = 2
 FAILURES_UNTIL_LOST = 4  # so that a pause of our own, after which nothing was seen for long, declares nobody lost
 LOST_AFTER = timedelta(seconds=32)  # without an answer; with a probe every 5 s it is declared within 45 s
+node_back = Signal()  # node=, now=: it is in service again; who waited for it need not wait out their pause
 PROBE_LASTS = timedelta(seconds=20)
 BRAKE = "It is not declared lost, since most nodes gave no answer at once: that looks like a fault on our side."
 
@@ -62,6 +64,8 @@ def probe(node: Node, now: datetime) -> bool:
         engine_version=info.version[:60],
         containers_found=info.containers,
     )
+    if node.health == Node.Health.UNKNOWN:
+        node_back.send(sender=Node, node=node, now=now)
     vitals = read_vitals(node)
     Sample.objects.create(
         node=node,
@@ -105,11 +109,12 @@ def brake() -> bool:
     return 2 * health.count(Node.Health.UNKNOWN) > len(health)
 
 
-def welcome_back(node: Node) -> None:
+def welcome_back(node: Node, now: datetime) -> None:
     """A returning node has nothing old on it any more: it is in service again."""
     back = Node.objects.filter(pk=node.pk, health=Node.Health.RETURNING, failures=0)
     if back.update(health=Node.Health.OK, health_reason="", lost_at=None):
         logger.info("node %s is back", node.name)
+        node_back.send(sender=Node, node=node, now=now)
 
 
 def read_vitals(node: Node) -> Vitals:

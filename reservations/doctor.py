@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from django.db.models import Count, F, OuterRef, Q, Subquery
 
-from compute import drivers, forwarding, guarding, load_steps, volumes
+from compute import clocks, drivers, forwarding, guarding, health, load_steps, volumes
 from compute.engine import EngineRefused, NoAnswer
 from compute.models import Gateway, Node, StorageServer, Volume
 from compute.shell import CommandFailed
@@ -22,7 +22,6 @@ from reservations.states import State
 
 LATE = timedelta(seconds=60)
 BY_ITSELF = "The workers mend this within a minute; manage.py reconcile does it now."
-
 QUARANTINED = (
     "If an older backup was restored, look what it holds first; then manage.py quarantine --remove NAME --node NODE."
 )
@@ -48,6 +47,11 @@ def examine(now: datetime) -> list[Finding]:
 
 def _nodes(now: datetime) -> Iterator[Finding]:
     """Promises 1 and 3 on every node: containers, networks, mounts, volumes."""
+    if health.brake():
+        sentence = "most nodes gave no answer at once: nothing is moved and nothing is torn down meanwhile"
+        yield Finding(0, "fleet", sentence, "See that this machine reaches its private network.")
+    for node in Node.objects.present().exclude(disk_problem=""):
+        yield Finding(5, node.name, node.disk_problem, "Make room on it; it is given nothing new until then.")
     for node in Node.objects.present():
         try:
             yield from _containers(node)
@@ -165,6 +169,15 @@ def _capacity(now: datetime) -> Iterator[Finding]:
             )
 
 
+def _clocks(now: datetime) -> Iterator[Finding]:
+    """Promise 7: a process of the portal whose clock is off does nothing, so nothing may be left to do the work."""
+    keep = "See that the time of its machine is kept (chrony, ntpd)."
+    if own := clocks.problem():
+        yield Finding(7, clocks.process_name, f"{own}: what goes by time is not checked rightly either", keep)
+    for name, sentence in sorted(clocks.others_off().items()):
+        yield Finding(7, name, sentence, keep)
+
+
 def _rows(now: datetime) -> Iterator[Finding]:
     """Promises 6, 7 and 10: bills, deadlines, history."""
     for period in UsagePeriod.objects.filter(during__endswith=None).exclude(reservation__state=State.RUNNING):
@@ -186,4 +199,4 @@ def _rows(now: datetime) -> Iterator[Finding]:
         yield Finding(1, f"reservation {found['reservation']}", "has two containers of one generation", "Report this.")
 
 
-CHECKS: tuple[Check, ...] = (_nodes, _guards, _storage, _gateways, _capacity, _rows)
+CHECKS: tuple[Check, ...] = (_clocks, _nodes, _guards, _storage, _gateways, _capacity, _rows)

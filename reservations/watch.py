@@ -54,6 +54,13 @@ def _nudge(now: datetime) -> None:
     Reservation.objects.live().filter(pk__in=found, look_at__gt=now).update(look_at=now)
 
 
+def wake(node: Node, now: datetime) -> None:
+    """The node answers again: whoever tried in vain and pauses now is looked at at once."""
+    there = Container.objects.filter(node=node, gone_at=None).values("reservation")
+    waiting = Reservation.objects.live().filter(pk__in=there, attempts__gt=0, look_at__gt=now)
+    waiting.update(look_at=now, attempts=0)
+
+
 def watch(node: Node, now: datetime) -> None:
     """Compare what is on the node with the rows: hint what drifted, remove what is nobody's.
 
@@ -74,7 +81,7 @@ def watch(node: Node, now: datetime) -> None:
     clean = _remove_left_behind(node, now)
     orphans.remove(node, traces, by_name, now)
     if clean and node.health == Node.Health.RETURNING:
-        welcome_back(node)
+        welcome_back(node, now)
 
 
 def _note_running(node: Node, by_name: dict[str, Observed], now: datetime) -> None:

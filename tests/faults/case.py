@@ -24,6 +24,7 @@ class Fault:
     stack: RunningStack
     oracle: Oracle
     seconds: float | None = None
+    figures: str = ""
     proxies: list[EngineProxy] = field(default_factory=list)
 
     @contextmanager
@@ -34,6 +35,10 @@ class Fault:
         passed = time.monotonic() - begin
         assert passed < HEALS_WITHIN_S, f"it took {passed:.0f} s"
         self.seconds = passed + self.oracle.settled(HEALS_WITHIN_S - passed)
+
+    def note(self, text: str) -> None:
+        """A figure for the table, beside the case."""
+        self.figures = text
 
     def arm(self, point: str) -> None:
         """The next worker that comes to this point of compute/failpoints.py is killed there."""

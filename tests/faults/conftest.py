@@ -112,6 +112,8 @@ def pytest_runtest_makereport(
         title = item.name.removeprefix("test_").replace("_", " ")
         lines[:] = [line for line in lines if line.case != title]  # what fails later than the test itself counts
         result = "expected to fail" if hasattr(report, "wasxfail") else report.outcome
+        if case and case.figures:
+            title = f"{title} ({case.figures})"
         lines.append(Line(title, case.seconds if case else None, f"{PROMISES[0]}-{PROMISES[-1]}", result))
     return report
 

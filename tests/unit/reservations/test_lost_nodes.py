@@ -259,6 +259,23 @@ def test_one_that_was_ended_on_a_lost_node_is_over_only_when_that_was_seen(
     assert machines.engine(nodes[0]).empty
 
 
+def test_who_waited_for_a_silent_node_is_looked_at_as_soon_as_that_answers(
+    machines: Machines, nodes: list[Node]
+) -> None:
+    reservation = run_one(machines)
+    machines.engine(nodes[0]).trouble.silent = True
+    probe_for(machines, 10)
+    for _ in range(5):
+        waiting = machines.reconcile(reservation)
+    pause = waiting.look_at and waiting.look_at - machines.clock.now
+    machines.engine(nodes[0]).trouble.silent = False
+
+    probe_for(machines, 5)
+
+    assert pause and pause > timedelta(seconds=15)
+    assert Reservation.objects.get().look_at == machines.clock.now
+
+
 # ---- emptying a node --------------------------------------------------------------------------------------
 
 
