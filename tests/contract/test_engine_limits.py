@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from compute import docker_config
 from compute.engine import EngineRefused, PortTaken
 from compute.spec import PortSpec, Presence
 from tests.contract.benches import EngineBench
@@ -27,6 +28,9 @@ def made(bench: EngineBench, make_spec: MakeSpec) -> dict[str, Any]:
         log_mib=3,
         hostname="probe-1",
         mount_path="/data",
+        read_only=True,
+        scratch=("/scratch",),
+        internet=False,
     )
     bench.engine.make_network(spec)
     bench.engine.start(spec)
@@ -55,6 +59,52 @@ def test_it_has_only_the_capabilities_that_its_service_needs(made: dict[str, Any
     assert {name.removeprefix("CAP_") for name in host["CapAdd"]} == {"NET_BIND_SERVICE", "CHOWN"}
     assert host["Privileged"] is False
     assert "no-new-privileges" in host["SecurityOpt"]
+
+
+def test_its_root_is_read_only_and_its_scratch_folder_is_small_and_in_memory(
+    bench: RealEngineBench, made: dict[str, Any]
+) -> None:
+    def run(*argv: str) -> tuple[int, str]:
+        started = bench.api.exec_create(made["spec"].name, list(argv))["Id"]
+        said = bench.api.exec_start(started).decode()
+        return bench.api.exec_inspect(started)["ExitCode"], said
+
+    assert "Read-only file system" in run("touch", "/x")[1]
+    assert run("touch", "/scratch/x")[0] == run("touch", "/data/x")[0] == 0
+    mounted = next(line for line in run("cat", "/proc/mounts")[1].splitlines() if " /scratch " in line)
+    assert {"nosuid", "nodev", "noexec", "size=65536k"} <= set(mounted.split()[3].split(","))
+
+
+def test_nothing_of_the_node_is_in_it_but_its_own_volume(made: dict[str, Any]) -> None:
+    host = made["HostConfig"]
+    assert not host["Binds"]
+    assert not host["Devices"]
+    assert not host["ExtraHosts"]
+    assert host["IpcMode"] == "private"
+    assert host["PidMode"] == host["UTSMode"] == host["UsernsMode"] == ""
+    assert [(mount["Type"], mount["Destination"]) for mount in made["Mounts"] if mount["Type"] != "tmpfs"] == [
+        ("volume", "/data")
+    ]
+    assert host["MaskedPaths"]
+    assert host["ReadonlyPaths"]
+    assert host["ShmSize"] == 64 * 2**20
+    assert host["OomScoreAdj"] == 500
+
+
+def test_its_bridge_is_named_for_the_nodes_firewall(bench: RealEngineBench, made: dict[str, Any]) -> None:
+    raw = bench.api.inspect_network(made["spec"].network)
+    assert raw["Options"]["com.docker.network.bridge.name"] == docker_config.bridge_name(made["spec"])
+    assert docker_config.bridge_name(made["spec"]).startswith("bx")
+
+
+def test_a_disk_quota_that_the_engine_cannot_have_is_done_without(bench: RealEngineBench, make_spec: MakeSpec) -> None:
+    bench.driver._limits_disk = True  # as on xfs, where only the mount's options tell
+    spec = make_spec(writes_mib=100)
+
+    bench.engine.create(spec)
+
+    assert bench.engine.observe(spec.name).presence == Presence.CREATED
+    assert not bench.driver._limits_disk
 
 
 def test_its_log_cannot_fill_the_disk(made: dict[str, Any]) -> None:
