@@ -40,6 +40,12 @@ class Report:
     problems: tuple[str, ...]
     needs_install: bool = False  # which would mend some of them
     skew_s: float = 0.0
+    told_s: int = 0  # what the node allows for at present
+
+    @property
+    def allowance_s(self) -> int:
+        """What it should allow for: nothing where its clock is right."""
+        return round(self.skew_s) if abs(self.skew_s) > SKEW_S else 0
 
 
 def install(host: Host, *, blocked: Sequence[str] = ()) -> None:
@@ -67,10 +73,10 @@ def examine(host: Host, *, blocked: Sequence[str] = (), clock: Callable[[], floa
     return judge(answer, version(blocked), before, clock())
 
 
-def tell_skew(host: Host, skew_s: float) -> None:
+def tell_skew(host: Host, report: Report) -> None:
     """Have the node's timer allow for its wrong clock where it goes by a label, since there is no lease yet."""
-    offset = round(skew_s) if abs(skew_s) > SKEW_S else 0
-    host.run(["sh", "-c", f"mkdir -p /run/berth && echo {offset} >/run/berth/guard.offset"])
+    if report.allowance_s != report.told_s:
+        host.run(["sh", "-c", f"mkdir -p /run/berth && echo {report.allowance_s} >/run/berth/guard.offset"])
 
 
 def judge(answer: str, wanted_version: str, before: float, after: float) -> Report:
@@ -94,7 +100,8 @@ def judge(answer: str, wanted_version: str, before: float, after: float) -> Repo
         skew = max(0.0, abs(distance) - doubt) * (1 if distance > 0 else -1)
     if abs(skew) > SKEW_S:
         lacking.append(f"its clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the portal's")
-    return Report((*mendable, *lacking), bool(mendable), skew)
+    told = said.get("offset", ["0"])[0]
+    return Report((*mendable, *lacking), bool(mendable), skew, int(told) if told.lstrip("-").isdigit() else 0)
 
 
 # ---- leases ------------------------------------------------------------------------------------------------

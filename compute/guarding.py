@@ -77,7 +77,7 @@ def _mended(node: Node) -> str:
         logger.warning("node %s: %s; putting the guard there again", node.name, "; ".join(report.problems))
         guard.install(host, blocked=blocked)
         report = guard.examine(host, blocked=blocked)
-    guard.tell_skew(host, report.skew_s)
+    guard.tell_skew(host, report)
     return "; ".join(report.problems)
 
 

@@ -87,13 +87,14 @@ round() {
 # ---- the timer ---------------------------------------------------------------------------------------------
 
 end_what_is_over() {
-    listing=$(timeout -k 2 15 docker ps --no-trunc --filter label=berth.reservation \
-        --format '{{.Names}} {{.Label "berth.expires_at"}}' 6>&- 2>&1) || {
+    listing=$(timeout -k 2 15 docker ps --all --no-trunc --filter label=berth.reservation \
+        --format '{{.Names}} {{.State}} {{.Label "berth.expires_at"}}' 6>&- 2>&1) || {
         say "the engine does not tell what runs: $listing"
         return
     }
-    over=$(echo "$listing" | while read -r name label; do
-        [ -n "$name" ] || continue
+    forget_leases "$listing"
+    over=$(echo "$listing" | while read -r name state label; do
+        case $state in running | paused | restarting) ;; *) continue ;; esac
         if is_over "$name" "$label"; then echo "$name"; fi
     done)
     [ -n "$over" ] || return 0
@@ -103,6 +104,13 @@ end_what_is_over() {
     timeout -k 2 30 docker stop -t 5 $over >/dev/null 2>&1 6>&- && return
     for name in $over; do
         timeout -k 2 10 docker kill "$name" >/dev/null 2>&1 6>&- && say "$name had to be killed"
+    done
+}
+
+# Those of containers that are gone, a day after they were written: a lease may be there before its container.
+forget_leases() {
+    find "$leases" -maxdepth 1 -type f -mmin +1440 | while read -r lease; do
+        echo "$1" | grep -q "^${lease##*/} " || rm -f "$lease"
     done
 }
 
@@ -143,6 +151,7 @@ uptime_s() { cut -d. -f1 /proc/uptime; }
 look() {
     echo "now $(date +%s.%N)"
     echo "version $(version)"
+    echo "offset $(cat "$run/guard.offset" 2>/dev/null || echo 0)"
     if [ -r "$run/guard.beat" ] && read -r beat _ <"$run/guard.beat"; then echo "beat $(($(uptime_s) - beat))"; fi
     command -v docker >/dev/null || echo "problem it has no docker command, without which its timer cannot end anything"
     for program in flock timeout iptables-restore; do

@@ -20,6 +20,7 @@ from tests.live import RunningStack, wait_for
 
 IMAGE = "guarded:1"
 NODE = "node1"
+_KILL = "pkill -9 -xf '/bin/sh .*/guard.sh (keep|loop|round)'"
 _PREPARE = f"docker image inspect {IMAGE} >/dev/null 2>&1 || tar -C /usr -cf - bin/busybox | docker import - {IMAGE}"
 
 
@@ -53,6 +54,10 @@ class Bench:
 
     def log(self) -> str:
         return self.sh(f"cat {guard.HOME}/guard.log", check=False)
+
+    def loop(self) -> str:
+        """The pid of the guard's loop, "" when it does not run."""
+        return self.sh("pgrep -oxf '/bin/sh .*/guard.sh loop'", check=False).strip()
 
     def whole(self) -> bool:
         return guard.check(self.host, blocked=self.blocked) == []
@@ -96,6 +101,7 @@ def _now(**more: float) -> datetime:
 
 def test_a_node_that_is_cut_off_ends_what_is_over_and_nothing_else(bench: Bench) -> None:
     """Every case at once, since each waits for the same rounds."""
+    bench.sh(f"rm -f {guard.HOME}/guard.log /run/berth/guard.said")
     past, later = _now(seconds=-60).isoformat(), _now(hours=1).isoformat()
     bench.ours("guest-ends", later, "--network", "none", "--stop-signal", "TERM")
     bench.ours("guest-extended", past)  # its lease is there before it is looked at
@@ -149,6 +155,17 @@ def test_the_lease_is_what_is_left_of_it_whatever_the_nodes_clock_says(bench: Be
     assert bench.sh(f"ls {guard.LEASES}/guest-clock", check=False) == ""
 
 
+def test_leases_of_containers_that_are_gone_are_forgotten_after_a_day(bench: Bench) -> None:
+    bench.ours("guest-stopped", _now(hours=1).isoformat())
+    bench.sh("docker stop guest-stopped")
+    bench.sh(f"cd {guard.LEASES}; for name in stopped gone-long gone-now; do echo 99999999999 >guest-$name; done")
+    bench.sh(f"cd {guard.LEASES}; touch -d '2 days ago' guest-stopped guest-gone-long; sh {guard.HOME}/guard.sh round")
+
+    left = set(bench.sh(f"ls {guard.LEASES}").split())
+    assert {"guest-stopped", "guest-gone-now"} <= left
+    assert "guest-gone-long" not in left
+
+
 @pytest.fixture(scope="module")
 def rooms(bench: Bench) -> None:
     """Three networks as the engine driver names them: two may go out, one may not."""
@@ -192,15 +209,14 @@ def test_a_room_reaches_the_outside_only(bench: Bench, rooms: None) -> None:
 
 
 def test_the_firewall_comes_back_whatever_is_done_to_it(bench: Bench, rooms: None) -> None:
-    bench.sh("iptables -I INPUT 1 -p icmp -m comment --comment stranger -j ACCEPT")
-    before = bench.rules()
-    stranger = [line for line in before.splitlines() if "stranger" in line]
+    bench.sh(_KILL)  # or it would have mended before we look
     for harm in [
         "iptables -F BERTH-OUT",
         "iptables -D BERTH-OUT -d 10.0.0.0/8 -j DROP",
-        "iptables -F INPUT",
+        "iptables -D INPUT -j BERTH-INPUT",
         "iptables -F DOCKER-USER; iptables -D FORWARD -j BERTH-ROOM",
-        "iptables -F; iptables -X BERTH-SELF",
+        "iptables -I INPUT 1 -p icmp -m comment --comment stranger -j ACCEPT",
+        "iptables -F BERTH-INPUT; iptables -F BERTH-SELF; iptables -X BERTH-SELF",
         "ip6tables -F; ip6tables -X",
         "iptables -I DOCKER-USER 1 -j ACCEPT",
     ]:
@@ -209,13 +225,14 @@ def test_the_firewall_comes_back_whatever_is_done_to_it(bench: Bench, rooms: Non
         assert any("firewall" in sentence for sentence in problems), f"{harm}: {problems}"
         bench.sh(f"sh {guard.HOME}/guard.sh round")
         assert bench.whole(), harm
-    assert stranger, "the stranger's rule went with the flush of INPUT, by us and not by the guard"
     again = bench.rules()
+    assert "-A INPUT -p icmp -m comment --comment stranger -j ACCEPT" in again
+    assert "-A DOCKER-USER -j ACCEPT" in again
     bench.sh(f"sh {guard.HOME}/guard.sh round; sh {guard.HOME}/guard.sh round")
     assert bench.rules() == again
 
     bench.sh("iptables -D DOCKER-USER -j ACCEPT")
-    bench.sh("iptables -F BERTH-SELF")
+    bench.sh(f"sh {guard.HOME}/guard.sh start; iptables -F BERTH-SELF")
     wait_for(bench.whole, seconds=20, interval=0.5)  # by its own timer
 
 
@@ -228,20 +245,21 @@ def test_the_firewall_is_there_after_a_restart_of_the_engine(bench: Bench) -> No
 
 
 def test_a_guard_that_is_killed_comes_back(bench: Bench) -> None:
-    first = bench.sh("pgrep -of 'guard.sh loop'").strip()
+    first = bench.loop()
     bench.sh(f"kill -9 {first}")
-    wait_for(lambda: bench.sh("pgrep -of 'guard.sh loop'", check=False).strip() not in ("", first), seconds=5)
+    wait_for(lambda: bench.loop() not in ("", first), seconds=5)
 
-    bench.sh("pkill -9 -f 'guard.sh (keep|loop)'; rm /run/berth/guard.beat")
+    bench.sh(f"{_KILL}; rm /run/berth/guard.beat")
     report = guard.examine(bench.host, blocked=bench.blocked)
     assert report.problems == ("its timer has not run since the machine was started",)
     assert report.needs_install
     guard.install(bench.host, blocked=bench.blocked)
 
     assert bench.whole()
-    assert bench.sh("pgrep -cf 'guard.sh loop'").strip() == "1"
+    running = bench.loop()
     guard.install(bench.host, blocked=bench.blocked)
-    assert bench.sh("pgrep -cf 'guard.sh loop'").strip() == "1", "a second one was started"
+    assert bench.loop() == running
+    wait_for(lambda: bench.sh("pgrep -cxf '/bin/sh .*/guard.sh loop'").strip() == "1", seconds=5)  # it forks at times
 
 
 def test_an_older_guard_is_seen_and_replaced_without_a_restart(bench: Bench) -> None:
@@ -267,28 +285,40 @@ def test_a_wrong_clock_is_seen(bench: Bench) -> None:
     assert ahead.problems == ("its clock is 600 s ahead of the portal's",)
     assert not ahead.needs_install
     # Without a lease the timer goes by the label, and is told how far it is off.
-    guard.tell_skew(bench.host, ahead.skew_s)
+    guard.tell_skew(bench.host, ahead)
     bench.ours("guest-early", _now(seconds=-300).isoformat())
     bench.sh(f"sh {guard.HOME}/guard.sh round")
     assert bench.runs("guest-early")
-    guard.tell_skew(bench.host, 0.0)
+    right = guard.examine(bench.host, blocked=bench.blocked)
+    assert (right.told_s, right.allowance_s) == (600, 0)
+    guard.tell_skew(bench.host, right)
     bench.sh(f"sh {guard.HOME}/guard.sh round")
     assert not bench.runs("guest-early")
 
 
-def test_manage_py_says_what_is_wrong_and_add_node_mends_it(bench: Bench, stack: RunningStack) -> None:
-    bench.sh(f"rm {guard.HOME}/firewall.sh; iptables -F BERTH-OUT; pkill -9 -f 'guard.sh (keep|loop)'", check=False)
+def test_what_is_wrong_is_said_and_a_worker_mends_it(bench: Bench, stack: RunningStack) -> None:
+    bench.sh(f"{_KILL}; rm -r {guard.HOME}; touch {guard.HOME}; iptables -F BERTH-OUT", check=False)
 
     found = json.loads(stack.run_manage("doctor", "--json", check=False).stdout)
-    sentences = [finding["sentence"] for finding in found if finding["where"] == NODE]
-    assert any("guard" in sentence for sentence in sentences), found
+    said = [(f["promise"], f["sentence"]) for f in found if f["where"] == NODE]
+    assert (8, "it has no guard: neither timer nor firewall") in said
 
     info = bench.lab.info.nodes[0]
-    stack.run_manage(
-        *("add_node", NODE, "--gateway=gateway", f"--address={info.address}", f"--engine={info.engine_url}"),
-        *(f"--ssh={info.ssh}", f"--ram-mib={info.ram_mib}", f"--cores={info.cores}"),
-    )
+    options = [f"--address={info.address}", f"--engine={info.engine_url}", f"--ssh={info.ssh}"]
+    refused = stack.run_manage("add_node", NODE, "--gateway=gateway", *options, check=False)
+    assert f"The node {NODE} cannot be added, since its guard" in refused.stderr  # a file lies where its folder should
+
+    bench.sh(f"rm {guard.HOME}")
+    node = f"Node.objects.get(name='{NODE}')"
+    look = f"from compute.tasks import check_guard; from compute.models import Node; check_guard({node}.pk)"
+    stack.run_manage("shell", "-c", look)
     assert bench.whole()
+    with stack.database() as connection:
+        query = "SELECT guard_checked_at, guard_problem, tls_expires_at FROM compute_node WHERE name = %s"
+        [(checked_at, problem, expires_at)] = connection.execute(query, [NODE]).fetchall()
+    assert checked_at > _now(seconds=-20)
+    assert problem == ""
+    assert expires_at > _now(days=3600)
 
 
 def test_after_a_reboot_timer_and_firewall_are_back_without_the_portal(bench: Bench) -> None:

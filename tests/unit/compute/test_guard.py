@@ -13,7 +13,7 @@ from compute.shell import Host, SshOptions
 from tests.factories import NOW
 
 VERSION = guard.version(["10.99.0.0/24"])
-HEALTHY = f"now 1000.50\nversion {VERSION}\nbeat 4\n"
+HEALTHY = f"now 1000.50\nversion {VERSION}\noffset 0\nbeat 4\n"
 
 
 @pytest.fixture
