@@ -17,9 +17,9 @@ from enum import StrEnum
 from compute import sftp, volume_scripts
 from compute.shell import CommandFailed, Host, NoAnswer
 from compute.spec import RemoteStore, VolumeSpec
-from compute.volume_scripts import MOUNTED_AT, ROOT
 
 logger = logging.getLogger(__name__)
+ROOT, MOUNTED_AT = volume_scripts.ROOT, volume_scripts.MOUNTED_AT
 TIMEOUT_S = 140  # more than all the waits in a script, so that only a silent node is taken for one
 HUNG_FOR = timedelta(seconds=45)  # a slow answer is no reason to cut a store off
 _UUID_AT = (1128, 16)  # in an image: the superblock begins at 1024, its s_uuid at 0x68

@@ -11,7 +11,7 @@ from compute import drivers, storage, volumes
 from compute.capacity import NoCapacity
 from compute.models import Node, StorageServer, Volume
 from compute.shell import CommandFailed, Host, NoAnswer
-from compute.spec import RemoteStore
+from compute.spec import RemoteStore, VolumeSpec
 from compute.volumes import Condition
 from reservations import actions, degraded, doctor, leftovers
 from reservations.models import Container, Reservation
@@ -38,7 +38,7 @@ class Conditions:
         monkeypatch.setattr(volumes, "check", self.check)
         monkeypatch.setattr(volumes, "storage_answers", lambda node, volume: self.answers)
 
-    def check(self, node: Host, attached: list[volumes.VolumeSpec]) -> dict[str, Condition]:
+    def check(self, node: Host, attached: list[VolumeSpec]) -> dict[str, Condition]:
         if self.silent:
             raise NoAnswer("node is silent")
         return {volume.name: self.how for volume in attached}
