@@ -24,7 +24,8 @@ CLIENTS = 200
 @smoke
 def test_two_hundred_want_the_last_slot(desk: Desk, stack: RunningStack, fault: Fault) -> None:
     start = (datetime.now(UTC) + timedelta(days=3)).replace(minute=0, second=0, microsecond=0)
-    body = {"service": "nginx", "size": "huge", "storage": "C1", "hours": 2, "start": start.isoformat()}
+    body: dict[str, Any] = {"service": "nginx", "size": "huge", "storage": "C1", "hours": 2}
+    body["start"] = start.isoformat()
     for _ in range(2):
         desk.book(**body)
     together = threading.Barrier(CLIENTS)
