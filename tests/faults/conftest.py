@@ -23,7 +23,7 @@ from tests.oracle import PROMISES, Oracle
 CASE_LASTS_S = 150.0  # a test may be given more by @pytest.mark.faults(seconds=…)
 MENDING_LASTS_S = 180.0
 FAULT = pytest.StashKey[Fault]()
-TABLE = pytest.StashKey["list[Line]"]()
+TABLE = pytest.StashKey["dict[str, Line]"]()  # by node id: what fails later than the test itself counts
 
 
 @dataclass(frozen=True)
@@ -108,19 +108,19 @@ def pytest_runtest_makereport(
     ends = report.when == "teardown" or (report.when == "setup" and not report.passed)
     case = item.stash.get(FAULT, None)
     if report.when == "call" or (ends and not report.passed):
-        lines = item.config.stash.setdefault(TABLE, [])
+        lines = item.config.stash.setdefault(TABLE, {})
         title = item.name.removeprefix("test_").replace("_", " ")
-        lines[:] = [line for line in lines if line.case != title]  # what fails later than the test itself counts
         result = "expected to fail" if hasattr(report, "wasxfail") else report.outcome
         if case and case.figures:
             title = f"{title} ({case.figures})"
-        lines.append(Line(title, case.seconds if case else None, f"{PROMISES[0]}-{PROMISES[-1]}", result))
+        seconds = case.seconds if case else None
+        lines[item.nodeid] = Line(title, seconds, f"{PROMISES[0]}-{PROMISES[-1]}", result)
     return report
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.Config) -> None:
     """Print the table, and leave it in the stack's log folder for the documents."""
-    lines = config.stash.get(TABLE, [])
+    lines = list(config.stash.get(TABLE, {}).values())
     if not lines:
         return
     cells = [("case", "heals in", "promises", "result")]
