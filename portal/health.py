@@ -1,5 +1,6 @@
 """What machines ask: alive, ready, and numbers for Prometheus."""
 
+import logging
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -11,13 +12,14 @@ from django.views.decorators.http import require_GET
 from redis import Redis
 from redis.exceptions import RedisError
 
-from compute import certificates
+from compute import certificates, clocks
 from compute.models import Forward, Gateway, Node
 from portal.metrics import Metric, exposition
 from reservations.models import Reservation
 from reservations.states import LIVE
 from reservations.tasks import last_sweep
 
+logger = logging.getLogger(__name__)
 SWEEP_LATE = timedelta(seconds=15)
 
 
@@ -29,17 +31,21 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Ready: database, Redis, and a worker that sweeps. 503 with what is missing."""
+    """Ready: database, Redis, a right clock, and a worker that sweeps. 503 with what is missing."""
     problems = {}
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
+        if off := clocks.problem():
+            problems["clock"] = off
     except DatabaseError as problem:
-        problems["database"] = str(problem).splitlines()[0]
+        logger.error("the database does not answer: %s", problem)  # the message names hosts and accounts
+        problems["database"] = "does not answer"
     try:
         Redis.from_url(settings.REDIS_URL, socket_connect_timeout=1, socket_timeout=1).ping()
     except (RedisError, OSError) as problem:
-        problems["redis"] = str(problem)
+        logger.error("Redis does not answer: %s", problem)
+        problems["redis"] = "does not answer"
     swept_at = last_sweep()
     if swept_at is None:
         problems["worker"] = "no sweep of a worker is known"

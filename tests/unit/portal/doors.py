@@ -113,7 +113,7 @@ def make_ground(owner: User, other: User, staff: User) -> Ground:
 def address(route: Route, ground: Ground) -> str:
     """The route's address with what the owner has in the place of its parameters."""
     if route.path.startswith("admin/"):
-        return "/" + re.sub(r"<[^>]+>", lambda found: _in_admin(route.path, found.group()), route.path)
+        return "/" + re.sub(r"<[^>]+>", lambda found: _in_admin(route.path, str(found.group())), route.path)
     values = {
         "<int:pk>": _number(route, ground) if "<int:pk>" in route.path else "",
         "<uidb36>": user_pk_to_url_str(ground.owner),

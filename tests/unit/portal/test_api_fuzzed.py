@@ -77,7 +77,7 @@ def _connections_stay_open() -> Iterator[None]:
         signal.connect(close_old_connections)
 
 
-def ask(case: Case, token: str) -> None:
+def ask(case: Case[Any], token: str) -> None:
     case.call_and_validate(headers={"Authorization": f"Bearer {token}"}, checks=TOLD)
 
 
@@ -89,7 +89,7 @@ def test_whatever_the_document_allows_is_answered_as_it_says(name: str, document
 
     @bounded
     @given(case=operation.as_strategy(generation_mode=GenerationMode.POSITIVE), real=st.booleans())
-    def each(case: Case, real: bool) -> None:
+    def each(case: Case[Any], real: bool) -> None:
         if real and case.path_parameters:
             case.path_parameters["pk"] = known
         if real and isinstance(case.body, dict) and "service" in case.body:
@@ -110,7 +110,7 @@ def test_whatever_it_does_not_allow_is_answered_as_it_says(name: str, document: 
 
     @bounded
     @given(case=strategy)
-    def each(case: Case) -> None:
+    def each(case: Case[Any]) -> None:
         ask(case, token)
 
     each()
@@ -123,7 +123,7 @@ def test_without_a_token_everything_is_refused_as_it_says(name: str, document: A
 
     @settings(bounded, max_examples=5)
     @given(case=operation.as_strategy(generation_mode=GenerationMode.POSITIVE))
-    def each(case: Case) -> None:
+    def each(case: Case[Any]) -> None:
         if case.path_parameters:
             case.path_parameters["pk"] = ground.reservation.pk
         answer = case.call(headers={"Authorization": "Bearer berth_wrong"})
