@@ -32,6 +32,7 @@ class NodeRow:
     load_1: float | None
     uptime_s: int | None
     guard_problem: str
+    disk_problem: str
     tls_expires_at: datetime | None
 
     def as_json(self) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def node_rows(now: datetime) -> list[NodeRow]:
         "engine_version",
         "containers_found",
         "guard_problem",
+        "disk_problem",
         "tls_expires_at",
         gateway_name=F("gateway__name"),
         held_ram_mib=Sum("allocations__ram_mib", filter=held, default=0),

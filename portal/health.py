@@ -13,6 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from compute import certificates, clocks
+from compute.health import brake
 from compute.models import Forward, Gateway, Node
 from portal.metrics import Metric, exposition
 from reservations.models import Reservation
@@ -76,6 +77,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
             "1 when the node's engine answered its last probes.",
             {(("node", n.name),): int(n.health == Node.Health.OK) for n in nodes},
         ),
+        Metric("berth_brake", "1 while most nodes are silent at once, and so nothing is moved.", {(): int(brake())}),
         Metric(
             "berth_node_guarded",
             "1 when the node's own timer and firewall were as they should be at the last look.",

@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from compute.fleet import node_rows
+from compute.health import brake
 from compute.models import Gateway, StorageServer
 from reservations.models import Reservation, Service
 from reservations.tasks import last_sweep
@@ -33,6 +34,7 @@ def index(request: HttpRequest) -> HttpResponse:
             "oldest_due_s": int((now - oldest).total_seconds()) if oldest else 0,
             "beat_seen_at": last_sweep(),
         },
+        "brake": brake(),
         "now": now,
     }
     partial = request.headers.get("HX-Target") == "monitor"

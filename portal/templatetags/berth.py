@@ -30,12 +30,14 @@ TONES = {
     "cordoned": "amber",
     "draining": "amber",
     "ok": "green",
-    "unknown": "red",
+    "unknown": "amber",
+    "lost": "red",
+    "returning": "amber",
     "available": "green",
     "missing": "grey",
     "drift": "red",
 }
-MOVING = {"starting", "ending", "draining"}
+MOVING = {"starting", "ending", "draining", "returning"}
 
 
 # ---- icons ------------------------------------------------------------------------------------------------

@@ -199,7 +199,7 @@ def test_when_every_node_falls_silent_nothing_is_moved_and_nothing_is_torn_down(
 
 @pytest.mark.faults(seconds=200)
 def test_a_node_is_emptied_and_what_loses_nothing_moves(desk: Desk, lab: Lab, fault: Fault) -> None:
-    moves = desk.running("nginx", size="tiny")
+    moves = desk.running("nginx", size="tiny", storage="C2")
     node = moves["node"]
     desk.sql("UPDATE compute_node SET state = 'cordoned' WHERE name <> %s", node)
     stays = desk.running("redis", size="tiny", storage="C1")
