@@ -140,7 +140,8 @@ def test_the_storage_server_hangs_while_it_runs(
     )
     wait_for(lambda: notes(desk, number), seconds=SEEN_WITHIN_S)
     desk.sql("UPDATE compute_node SET state = 'cordoned' WHERE name <> %s", reservation["node"])
-    beside = desk.running("nginx", size="tiny", seconds=20)  # on the same engine
+    # On the same engine. mkfs waits for a hanging sync(2) of anybody on its node, until the store is cut off.
+    beside = desk.running("nginx", size="tiny", seconds=100)
     desk.sql("UPDATE compute_node SET state = 'active'")
     assert desk.fetch(beside) == "200"
 
@@ -160,7 +161,7 @@ def test_a_reservation_whose_storage_hangs_can_be_deleted(
     container = desk.container(number)
     desk.lab.exec(reservation["node"], ["docker", "exec", "-d", container, "sh", "-c", f"echo x >{PAGES}/hangs; sync"])
     desk.delete(number)
-    beside = desk.running("nginx", size="tiny", seconds=20)
+    beside = desk.running("nginx", size="tiny", seconds=100)
     assert desk.fetch(beside) == "200"
     assert desk.fetch(reservation) == "000"
 
