@@ -6,10 +6,11 @@ queue, and the sweep finds every row that is due. So a lost, late or doubled tas
 
 import logging
 import os
+import threading
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_ready
+from celery.signals import before_task_publish, worker_ready
 
 from portal.env import load_env_file
 
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 load_env_file()
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
-app = Celery("berth")
+app = Celery("berth", task_cls="portal.punctual:PunctualTask")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
@@ -39,10 +40,28 @@ def free_old_claims(sender: Any, **kwargs: Any) -> None:
         logger.warning("worker %s: freed %d claims of a worker that died", sender.hostname, freed)
 
 
+@worker_ready.connect
+def watch_the_clock(sender: Any, **kwargs: Any) -> None:
+    """A worker whose clock is off takes no work while it is."""
+    from compute import clocks
+    from portal import punctual
+
+    clocks.process_name = sender.hostname
+    queue = app.conf.task_default_queue
+    threading.Thread(target=punctual.keep_apart, args=(sender, queue), name="clock", daemon=True).start()
+
+
+@before_task_publish.connect
+def date_nothing_wrongly(headers: dict[str, Any], **kwargs: Any) -> None:
+    from portal import punctual
+
+    punctual.leave_out_expiry(headers)
+
+
 app.conf.beat_schedule = {
     "sweep": {"task": "reservations.tasks.sweep", "schedule": 1.0, "options": {"expires": 2}},
     "probe nodes": {"task": "compute.tasks.probe", "schedule": 5.0, "options": {"expires": 5}},
-    "check gateways": {"task": "compute.tasks.check_gateways", "schedule": 30.0, "options": {"expires": 30}},
+    "check gateways": {"task": "compute.tasks.check_gateways", "schedule": 10.0, "options": {"expires": 10}},
     "check guards": {"task": "compute.tasks.check_guards", "schedule": 60.0, "options": {"expires": 60}},
     "watch nodes": {"task": "reservations.tasks.watch_nodes", "schedule": 10.0, "options": {"expires": 10}},
     "check disks": {"task": "reservations.tasks.check_disks", "schedule": 20.0, "options": {"expires": 20}},

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from compute import forwarding
+from compute import clocks, forwarding
 from compute.models import Gateway, Node
 from compute.shell import CommandFailed, NoAnswer
 from reservations import reconcile, watch
@@ -22,6 +22,10 @@ class Command(BaseCommand):
         parser.add_argument("reservation", nargs="*", type=int, help="numbers of reservations")
 
     def handle(self, *, reservation: list[int], **options: Any) -> None:
+        try:
+            clocks.require()
+        except clocks.ClockIsOff as problem:
+            raise CommandError(str(problem)) from problem
         now = timezone.now()
         wanted = reservation or list(Reservation.objects.due(now).values_list("pk", flat=True))
         if unknown := set(reservation) - set(

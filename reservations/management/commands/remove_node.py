@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from compute import actions
+from compute import actions, clocks
 from compute.models import Node
 from reservations.lost import Busy, declare_lost
 
@@ -29,8 +29,9 @@ class Command(BaseCommand):
             raise CommandError(f"The node {node} answers, so it is not lost: drain it, or end what is on it.")
         if lost:
             try:
+                clocks.require()
                 ended = declare_lost(node=row, by="manage.py remove_node --lost", now=timezone.now())
-            except Busy as problem:
+            except (Busy, clocks.ClockIsOff) as problem:
                 raise CommandError(str(problem)) from problem
             self.stdout.write(f"{ended} reservations of {node} were ended.")
         try:
