@@ -22,6 +22,7 @@ WAIT_S = 20.0  # for another's apply: a gateway that hangs must not hold every w
 TRY_EVERY_S = 0.01
 LOCK_SPACE = 0x6777  # "gw": first key of the advisory lock, the second is the gateway's id
 _in_process: dict[int, threading.Lock] = defaultdict(threading.Lock)
+_checking: dict[int, threading.Lock] = defaultdict(threading.Lock)
 
 
 def sync(gateway: Gateway, *, only_for: list[int] | None = None) -> None:
@@ -97,9 +98,19 @@ def _drift(gateway: Gateway, found: Rules) -> int:
 
 
 def check(gateway: Gateway, now: datetime) -> int:
-    """Compare the gateway with the rows and mend it; returns how many rules differed. Drift is shown and counted."""
-    if gateway.driver == Gateway.Driver.DIRECT:
+    """Compare the gateway with the rows and mend it; returns how many rules differed. Drift is shown and counted.
+
+    A gateway that hangs takes one thread of this process: while one looks, others return at once.
+    """
+    if gateway.driver == Gateway.Driver.DIRECT or not _checking[gateway.pk].acquire(blocking=False):
         return 0
+    try:
+        return _compare_and_mend(gateway, now)
+    finally:
+        _checking[gateway.pk].release()
+
+
+def _compare_and_mend(gateway: Gateway, now: datetime) -> int:
     driver = drivers.gateway(gateway)
     try:
         with _locked(gateway):

@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 
 from compute.gateway import DNAT_CHAIN, FORWARD_CHAIN, Rules
-from compute.shell import CommandFailed, Host
+from compute.shell import CommandFailed, Host, NoAnswer
 from compute.spec import ForwardSpec
 
 WAIT = ["-w", "5"]  # for the xtables lock: without it another's change makes ours fail
-JUMPS = (("nat", "PREROUTING", DNAT_CHAIN), ("filter", "FORWARD", FORWARD_CHAIN))
+JUMPS = (("filter", "FORWARD", FORWARD_CHAIN), ("nat", "PREROUTING", DNAT_CHAIN))  # never led in unfiltered
+LOCK_HELD = 4  # iptables' exit code when another program has its lock, or the kernel is short of something
 
 
 class IptablesGateway:
@@ -18,7 +19,7 @@ class IptablesGateway:
         self._jumps_seen = False
 
     def apply(self, rules: Rules) -> None:
-        self.host.run(["iptables-restore", *WAIT, "--noflush"], stdin=as_restore(rules))
+        self._change(["iptables-restore", *WAIT, "--noflush"], stdin=as_restore(rules))
         if not self._jumps_seen:
             self._make_jumps()
             self._jumps_seen = True
@@ -28,9 +29,18 @@ class IptablesGateway:
         for table, chain, ours in JUMPS:
             jump = [chain, "-j", ours]
             try:
-                self.host.run(["iptables", *WAIT, "-t", table, "-C", *jump])
+                self._change(["iptables", *WAIT, "-t", table, "-C", *jump])
             except CommandFailed:
-                self.host.run(["iptables", *WAIT, "-t", table, "-I", *jump])
+                self._change(["iptables", *WAIT, "-t", table, "-I", *jump])
+
+    def _change(self, argv: list[str], stdin: str = "") -> None:
+        """Run it. Raises NoAnswer when iptables' lock could not be had: no booking is to blame, and waiting helps."""
+        try:
+            self.host.run(argv, stdin=stdin)
+        except CommandFailed as problem:
+            if problem.code == LOCK_HELD:
+                raise NoAnswer(f"another program holds the lock of iptables: {problem}") from problem
+            raise
 
     def found(self) -> Rules:
         saved = self.host.run(["sh", "-c", "iptables-save -t nat; iptables-save -t filter"]).splitlines()

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 
+import pytest
+
 from compute.gateway import Rules, render
 from compute.iptables_gateway import DirectGateway, IptablesGateway, as_restore
-from compute.shell import CommandFailed
+from compute.shell import CommandFailed, NoAnswer
 from compute.spec import ForwardSpec
 
 SUBNET = "10.99.0.0/24"
@@ -18,13 +20,14 @@ class FakeHost:
 
     answers: dict[str, str] = field(default_factory=dict)
     failing: set[str] = field(default_factory=set)
+    code: int = 1
     ran: list[tuple[str, str]] = field(default_factory=list)
 
     def run(self, argv: list[str], *, stdin: str = "", timeout_s: float = 20) -> str:
         line = " ".join(argv)
         self.ran.append((line, stdin))
         if line in self.failing:
-            raise CommandFailed("gateway", argv, 1, "no")
+            raise CommandFailed("gateway", argv, self.code, "no")
         return next((answer for part, answer in self.answers.items() if part in line), "")
 
 
@@ -96,6 +99,22 @@ def test_jumps_are_made_once_and_looked_for_again_after_something_was_missing() 
     inserted = [line for line, _ in host.ran if "-I PREROUTING -j BERTH-DNAT" in line]
     assert len(inserted) == 2
     assert not [line for line, _ in host.ran if "-I FORWARD" in line]
+
+
+@pytest.mark.parametrize(("code", "problem"), [(4, NoAnswer), (2, CommandFailed)])
+def test_a_lock_that_others_hold_is_waited_for_and_is_no_refusal(code: int, problem: type[Exception]) -> None:
+    host = FakeHost(failing={"iptables-restore -w 5 --noflush"}, code=code)
+
+    with pytest.raises(problem):
+        gateway(host).apply(render([WEB], SUBNET))
+
+
+def test_a_jump_is_not_taken_to_be_missing_because_others_hold_the_lock() -> None:
+    host = FakeHost(failing={"iptables -w 5 -t filter -C FORWARD -j BERTH-FORWARD"}, code=4)
+
+    with pytest.raises(NoAnswer):
+        gateway(host).apply(render([WEB], SUBNET))
+    assert not [line for line, _ in host.ran if " -I " in line]
 
 
 def test_chains_that_nothing_jumps_to_count_as_missing() -> None:
