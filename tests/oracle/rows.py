@@ -109,14 +109,15 @@ def _lent_too_much(rows: Rows) -> Iterator[str]:
         held = [row for row in rows["allocations"] if row["node_id"] == node["id"]]
         edges = []
         for row in held:
-            closes = row["closes"]
+            # What had to wait for its predecessor holds its place since it took it, not since it should have.
+            opens, closes = max(row["opens"], row["taken_at"] or row["opens"]), row["closes"]
             if row["released_at"] is None and row["taken_at"] is not None:
                 closes = max(closes, rows.now)  # overdue: still there
             if row["released_at"] is not None:
                 closes = min(closes, row["released_at"])
-            if closes <= row["opens"]:
+            if closes <= opens:
                 continue  # given back before its time came
-            edges += [(row["opens"], 1, row["ram_mib"], row["cores"]), (closes, 0, -row["ram_mib"], -row["cores"])]
+            edges += [(opens, 1, row["ram_mib"], row["cores"]), (closes, 0, -row["ram_mib"], -row["cores"])]
         ram = cores = 0
         for at, _, ram_change, cores_change in sorted(edges):
             ram, cores = ram + ram_change, cores + cores_change
