@@ -129,6 +129,8 @@ def _moving(world: World, rows: Rows) -> Iterator[str]:
                 yield f"7: {row.id} is over and still to be looked at"
         elif row.look_at is None or (row.state in MOVING) != (row.deadline is not None):
             yield f"7: {row.id} is {row.state}, look at {row.look_at}, deadline {row.deadline}"
+        if row.reason.startswith("An internal error"):
+            yield f"0: a look at {row.id} ended in an exception that nobody expected"
         if row.claim_token is not None and row.claim_owner not in world.dead_workers and not world.at_work:
             yield f"7: {row.id} is claimed by {row.claim_owner}, which is at leisure"
 

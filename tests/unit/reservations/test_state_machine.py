@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -12,10 +13,11 @@ from django.utils import timezone
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from compute import failpoints
+from compute import failpoints, volumes
 from compute import tasks as machine_tasks
 from compute.models import Node
-from reservations import tasks
+from reservations import ending, orphans, tasks, watch
+from reservations.models import Container
 from tests.factories import (
     make_gateway,
     make_node,
@@ -28,10 +30,10 @@ from tests.factories import (
 )
 from tests.unit.reservations.state_machine import Fleet, Schedules, tally
 from tests.unit.reservations.state_promises import Held
-from tests.unit.reservations.state_world import Door
+from tests.unit.reservations.state_world import Door, Script
 
 pytestmark = pytest.mark.django_db(transaction=True)
-EXAMPLES = int(os.environ.get("BERTH_SCHEDULES", "300"))
+EXAMPLES = int(os.environ.get("BERTH_SCHEDULES", "200"))
 SETTINGS = settings(
     max_examples=EXAMPLES,
     stateful_step_count=int(os.environ.get("BERTH_STEPS", "8")),
@@ -81,6 +83,73 @@ def _at_once(task: Any) -> Callable[..., None]:
             task.run(*args)
 
     return call
+
+
+def _gone_before_it_is(container: Container, clock: Any) -> None:
+    ending.note_gone(container, clock())
+    REMOVE(container, clock)
+
+
+def _nothing(*args: Any, **options: Any) -> None:
+    """A part of the product that was forgotten."""
+
+
+def _delete(machine: Schedules, script: Script) -> None:
+    machine.delete(0, script)
+
+
+def _cut_off(machine: Schedules, script: Script) -> None:
+    machine.node_fails("a", "cut off")
+    for _ in range(14):
+        machine.everything_runs(1)
+    machine.always()
+    machine.node_returns("a", wiped=False)
+
+
+def _end_of_one_on_a_silent_node(machine: Schedules, script: Script) -> None:
+    machine.node_fails("a", "cut off")
+    machine.time_passes(3601)
+    machine.look_at_one(0, {})
+
+
+def _nobodys(machine: Schedules, script: Script) -> None:
+    machine.stranger_appears("a", "orphan")
+    for _ in range(3):
+        machine.everything_runs(1)
+        machine.always()
+
+
+REMOVE = ending.remove_container
+Fault = tuple[Any, str, Any, Callable[[Schedules, Script], None], tuple[Any, ...]]
+FAULTS: dict[str, Fault] = {
+    "released before it is gone": (ending, "remove_container", _gone_before_it_is, _delete, ("no answer",)),
+    "what may be there is not held": (ending, "hold_on", _nothing, _end_of_one_on_a_silent_node, ("crash",)),
+    "a rule is left at the end": (ending, "_unroute", _nothing, _delete, ("crash",)),
+    "a volume is left mounted": (volumes, "remove_local", _nothing, _delete, ("crash",)),
+    "older generations stay": (watch, "_remove_left_behind", _nothing, _cut_off, ("crash",)),
+    "orphans go at once": (orphans, "GRACE", timedelta(0), _nobodys, ("crash",)),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_the_product_is_found(fault: str, fleet: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the fault put in, one of thirty schedules, each with its mishap a moment later, breaks a promise."""
+    place, name, instead, then, deed = FAULTS[fault]
+    monkeypatch.setattr(place, name, instead)
+    with pytest.raises(AssertionError):
+        _thirty_schedules(then, deed)
+
+
+def _thirty_schedules(then: Callable[[Schedules, Script], None], deed: tuple[Any, ...]) -> None:
+    for moment in range(1, 31):
+        machine = Schedules()
+        try:
+            machine.first("C1", {})
+            machine.always()
+            then(machine, {moment: deed})
+            machine.always()
+        finally:
+            machine.teardown()
 
 
 def test_whatever_happens_in_whatever_order_the_promises_hold(fleet: None, capsys: pytest.CaptureFixture[str]) -> None:
