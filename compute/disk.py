@@ -13,7 +13,7 @@ from compute.engine import ContainerEngine
 from compute.shell import Host
 from compute.spec import Writes
 
-EACH_S = 5  # a million files in the page cache take about this long
+EACH_S = 5  # enough for some 700,000 files in the page cache (100,000 took 0.66 s)
 ALL_S = 30
 LEAST_FREE_MIB = 1024
 LEAST_FREE_PART = 0.05
