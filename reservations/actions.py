@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -125,7 +125,8 @@ def check(booking: Booking, workspace: Workspace, now: datetime) -> tuple[dateti
         problems["name"] = problem.messages[0]
     if problems:
         raise InvalidBooking(problems)
-    start = max(start, now)
+    # In UTC: in a zone with summer time Python adds hours of the wall's clock, which are not always an hour long.
+    start = max(start, now).astimezone(UTC)
     return start, start + booking.length
 
 
