@@ -98,7 +98,8 @@ class Workers:
         silent = {name for name, engine in world.engines.items() if engine.trouble.silent}
         return {
             "probe": silent | set(ailing),
-            "watch": {name for name in world.engines if differs(world, rows, name)},
+            # a node that comes back is in service again once a watch round found nothing old on it
+            "watch": {name for name in world.engines if differs(world, rows, name)} | set(ailing),
             "volumes": {name for name in world.engines if any(volumes_differ(world, rows, name))},
             "gateways": {name for name in world.gateways if any(rules_differ(world, rows, name))},
         }
