@@ -8,6 +8,7 @@ from compute.spec import ForwardSpec
 
 WAIT = ["-w", "5"]  # for the xtables lock: without it another's change makes ours fail
 JUMPS = (("filter", "FORWARD", FORWARD_CHAIN), ("nat", "PREROUTING", DNAT_CHAIN))  # never led in unfiltered
+TIMEOUT_S = 10.0  # no command takes longer than the wait for that lock; what must be cut waits for a hung gateway
 LOCK_HELD = 4  # iptables' exit code when another program has its lock, or the kernel is short of something
 
 
@@ -36,14 +37,17 @@ class IptablesGateway:
     def _change(self, argv: list[str], stdin: str = "") -> None:
         """Run it. Raises NoAnswer when iptables' lock could not be had: no booking is to blame, and waiting helps."""
         try:
-            self.host.run(argv, stdin=stdin)
+            self.host.run(argv, stdin=stdin, timeout_s=TIMEOUT_S)
         except CommandFailed as problem:
             if problem.code == LOCK_HELD:
                 raise NoAnswer(f"another program holds the lock of iptables: {problem}") from problem
             raise
 
+    def _ask(self, script: str) -> str:
+        return self.host.run(["sh", "-c", script], timeout_s=TIMEOUT_S)
+
     def found(self) -> Rules:
-        saved = self.host.run(["sh", "-c", "iptables-save -t nat; iptables-save -t filter"]).splitlines()
+        saved = self._ask("iptables-save -t nat; iptables-save -t filter").splitlines()
         jumps = {f"-A {chain} -j {ours}" for _, chain, ours in JUMPS}
         self._jumps_seen = jumps <= set(saved)
         if not self._jumps_seen:
@@ -59,11 +63,12 @@ class IptablesGateway:
             for f in forwards
         ]
         if lines:  # conntrack exits 1 when it found nothing to end, which is success here
-            self.host.run(["sh", "-s"], stdin="".join(f"{line} >/dev/null 2>&1 || [ $? -eq 1 ]\n" for line in lines))
+            script = "".join(f"{line} >/dev/null 2>&1 || [ $? -eq 1 ]\n" for line in lines)
+            self.host.run(["sh", "-s"], stdin=script, timeout_s=TIMEOUT_S)
 
     def cut_all_but(self, forwards: Iterable[ForwardSpec], public_address: str, first: int, last: int) -> int:
         wanted = {(f.public_address, f.public_port): f"{f.node_address}:{f.node_port}" for f in forwards}
-        listing = self.host.run(["sh", "-c", "conntrack -L --dst-nat -o extended 2>/dev/null || [ $? -eq 1 ]"])
+        listing = self._ask("conntrack -L --dst-nat -o extended 2>/dev/null || [ $? -eq 1 ]")
         stale = set()
         for line in listing.splitlines():
             fields = line.split()

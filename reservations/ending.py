@@ -24,9 +24,14 @@ def take_down(reservation: Reservation, clock: Clock) -> None:
 
     Raises NoAnswer, EngineRefused or CommandFailed when that cannot be seen; what was done so far stays done.
     """
-    _unroute(reservation)
-    hit("forwards-taken-away")
     trouble: list[Exception] = []
+    try:
+        _unroute(reservation)
+    except (NoAnswer, CommandFailed) as problem:
+        # A gateway that does not obey may still lead to it: so that nobody is reached, what it leads to goes all the
+        # same. The ports are given back only when the rule is gone.
+        trouble.append(problem)
+    hit("forwards-taken-away")
     for container in present(reservation):
         renew(reservation, clock())
         if container.touched and not container.node.answers:
