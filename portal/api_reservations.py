@@ -54,8 +54,11 @@ class EndpointOut(Schema):
     kind: str
 
 
-class ReservationListed(Schema):
-    """A reservation as lists tell it: without what opens it. `price` is what it costs if all of it is served."""
+class ReservationOut(Schema):
+    """A reservation. `credentials` are yours alone, and so are the commands in `connect`, which hold them.
+
+    `price` is what it costs if all of it is served.
+    """
 
     id: int
     name: str
@@ -72,10 +75,12 @@ class ReservationListed(Schema):
     end: datetime
     node: str | None
     endpoints: list[EndpointOut]
+    credentials: dict[str, str]
+    connect: list[str]
     price: Decimal
 
     @classmethod
-    def of(cls, row: Reservation, **more: Any) -> Self:
+    def of(cls, row: Reservation) -> Self:
         return cls(
             id=row.pk,
             name=row.name,
@@ -95,20 +100,10 @@ class ReservationListed(Schema):
                 EndpointOut(name=e.name, host=e.host, port=e.port, container_port=e.container_port, kind=e.kind)
                 for e in row.endpoints.all()
             ],
+            credentials=row.credentials,
+            connect=row.connect_commands,
             price=row.price,
-            **more,
         )
-
-
-class ReservationOut(ReservationListed):
-    """A reservation. `credentials` are yours alone, and so are the commands in `connect`, which hold them."""
-
-    credentials: dict[str, str]
-    connect: list[str]
-
-    @classmethod
-    def of(cls, row: Reservation, **more: Any) -> Self:
-        return super().of(row, credentials=row.credentials, connect=row.connect_commands, **more)
 
 
 def _user(request: HttpRequest) -> User:
@@ -193,14 +188,14 @@ class Filter(Schema):
 
 @router.get(
     "",
-    response={200: list[ReservationListed], 422: Problem, 401: Problem},
-    summary="Your reservations, newest first, without their credentials",
+    response={200: list[ReservationOut], 422: Problem, 401: Problem},
+    summary="Your reservations, newest first",
 )
 def read_all(request: HttpRequest, found: Query[Filter]) -> Any:
     rows = Reservation.objects.visible_to(_user(request)).for_pages().order_by("-created_at", "-pk")
     if found.live is not None:
         rows = rows.live() if found.live else rows.past()
-    return [ReservationListed.of(row) for row in rows[found.offset : found.offset + found.limit]]
+    return [ReservationOut.of(row) for row in rows[found.offset : found.offset + found.limit]]
 
 
 @router.get("/{int:pk}", response={200: ReservationOut, 404: Problem, 401: Problem}, summary="One reservation")

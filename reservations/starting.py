@@ -119,7 +119,7 @@ def check_key(reservation: Reservation, seen: Observed) -> None:
 def _create(reservation: Reservation, container: Container, engine: ContainerEngine, clock: Clock) -> None:
     _pull(reservation, engine, clock)  # before the old copy goes, so that a move interrupts for a moment only
     _remove_older(reservation, container, clock)
-    volume = _volume_row(reservation, container)
+    volume = _volume_row(reservation, container, clock)
     hit("volume-noted")
     host = drivers.host(container.node)
     spec = _spec(reservation, container)
@@ -190,7 +190,7 @@ def _pull(reservation: Reservation, engine: ContainerEngine, clock: Clock) -> No
     Reservation.objects.filter(pk=reservation.pk, claim_token=reservation.claim_token).update(progress=100)
 
 
-def _volume_row(reservation: Reservation, container: Container) -> Volume | None:
+def _volume_row(reservation: Reservation, container: Container, clock: Clock) -> Volume | None:
     """The volume of this generation, written down before anything of it is on a machine."""
     if not reservation.service.mount_path:
         return None
@@ -205,6 +205,7 @@ def _volume_row(reservation: Reservation, container: Container) -> Volume | None
         else:
             volume = _earlier_volume(reservation) or Volume(size_gb=reservation.storage_gb)
         with transaction.atomic():
+            renew(reservation, clock())  # a worker that slept through its claim, in a long pull, writes nothing
             if volume.pk:
                 volume.refresh_from_db()  # it may have been read before it was attached for the first time
             elif actions.needs_host(reservation.storage):

@@ -299,6 +299,7 @@ def test_the_document_lists_every_route_and_anybody_may_read_it(api: Call) -> No
     assert set(document["paths"]) == {
         "/api/v1/reservations",
         "/api/v1/reservations/{pk}",
+        "/api/v1/reservations/{pk}/extend",
         "/api/v1/services",
         "/api/v1/sizes",
         "/api/v1/storage-profiles",

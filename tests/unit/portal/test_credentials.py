@@ -20,6 +20,7 @@ pytestmark = pytest.mark.django_db
 MAY_TELL = {
     "reservations/<int:pk>/",
     "reservations/<int:pk>/state/",
+    "api/v1/reservations",
     "api/v1/reservations/<int:pk>",
 }
 KEY = "the key of one booking"

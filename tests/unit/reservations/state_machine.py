@@ -28,10 +28,6 @@ MOST = 3  # reservations at once: what goes wrong between many goes wrong betwee
 SECONDS = [1, 4, 12, 45, PAST_CLAIM.total_seconds(), 700, 1800, 3700]
 INSIDE = ["other worker", "overtaken", "delete", "stop", "resume", "extend", "watch", "probe", "volumes"]
 INSIDE += ["ends", "drain"]
-# Off while a worker that slept through its claim notes a second volume for its container (_volume_row asks no claim).
-OVERTAKEN_IS_SAFE = False
-if not OVERTAKEN_IS_SAFE:
-    INSIDE.remove("overtaken")
 DEEDS = st.one_of(
     st.just(("crash",)),
     st.just(("crash",)),

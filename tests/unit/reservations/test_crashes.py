@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from compute import health
-from compute.models import Allocation, Forward, Node
+from compute.models import Allocation, Forward, Node, Volume
 from reservations import actions
 from reservations.claims import CLAIM_LASTS
 from reservations.models import Container, Event, Reservation, UsagePeriod
@@ -233,3 +233,20 @@ def test_when_no_other_node_has_room_it_says_so_and_waits(machines: Machines) ->
     assert waiting.reason.startswith("one is not in service, and no other node has room:")
     assert machines.reconcile(reservation).node_name == one.name
     assert Container.objects.count() == 1
+
+
+def test_a_worker_that_was_overtaken_before_it_noted_the_volume_makes_no_second_one(
+    machines: Machines, reservation: Reservation
+) -> None:
+    engine = machines.engine(Node.objects.get())
+
+    def sleep_through_the_claim(call: str) -> None:
+        if call == "has_image" and engine.trouble.calls.count("has_image") == 1:
+            machines.clock.now += CLAIM_LASTS + timedelta(seconds=1)
+            machines.reconcile(reservation)
+
+    engine.trouble.after = sleep_through_the_claim
+    machines.reconcile(reservation)
+
+    assert Volume.objects.count() == 1
+    assert Reservation.objects.get().state == "running"
