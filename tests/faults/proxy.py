@@ -120,6 +120,7 @@ class EngineProxy:
         self._closed = True
         self.heal()
         for listener in self._listeners.values():
+            listener.shutdown(socket.SHUT_RDWR)  # closing alone does not wake who waits in accept
             listener.close()
         with self._lock:
             for connection in self._open:
@@ -185,7 +186,13 @@ class _Exchange:
     def run(self) -> None:
         while True:
             for source in self._readable():
-                part = source.recv(_PART)
+                source.settimeout(0)
+                try:
+                    part = source.recv(_PART)
+                except ssl.SSLWantReadError:  # a message of TLS itself, or half a record
+                    continue
+                finally:
+                    source.settimeout(_LONGEST_S)
                 if not part:
                     return
                 goes_on = self._ask(part) if source is self.caller else self._answer(part)
