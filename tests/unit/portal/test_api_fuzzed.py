@@ -52,14 +52,15 @@ bounded = settings(
 
 
 @pytest.fixture(scope="module")
-def document() -> Any:
+def document(django_db_setup: None, django_db_blocker: Any) -> Any:
     """What the API says of itself, read as anybody reads it."""
     portal = get_wsgi_application()
 
     def app(environ: dict[str, Any], start_response: Any) -> Any:
         return portal({**environ, "REMOTE_ADDR": "203.0.113.7"}, start_response)  # as a server says
 
-    return schemathesis.openapi.from_wsgi("/api/v1/openapi.json", app)
+    with django_db_blocker.unblock():  # Django looks at its connection before and after every request
+        return schemathesis.openapi.from_wsgi("/api/v1/openapi.json", app)
 
 
 @pytest.fixture
