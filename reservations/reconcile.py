@@ -311,9 +311,13 @@ def _start_elsewhere(reservation: Reservation, container: Container, why: str, c
 
 
 def look_later(reservation: Reservation, at: datetime) -> bool:
-    """Nothing to do until `at`. Raises Stale when it was moved, or wished otherwise, while we looked."""
+    """Nothing to do until `at`. Raises Stale when it was moved, wished otherwise or extended while we looked."""
     rows = Reservation.objects.filter(
-        pk=reservation.pk, claim_token=reservation.claim_token, state=reservation.state, wish=reservation.wish
+        pk=reservation.pk,
+        claim_token=reservation.claim_token,
+        state=reservation.state,
+        wish=reservation.wish,
+        end=reservation.end,
     )
     if not rows.update(look_at=min(at, reservation.end) if reservation.state != State.ENDING else at):
         raise Stale(f"reservation {reservation.pk} was moved")

@@ -100,7 +100,7 @@ def bring_up(reservation: Reservation, container: Container, clock: Clock) -> bo
         seen = engine.observe(container.machine_name)
         check_key(reservation, seen)
         if seen.presence != Presence.RUNNING:
-            _create(reservation, container, engine, clock)
+            _create(reservation, container, engine, clock, seen.presence == Presence.ABSENT)
     # Only now: a packet that is forwarded before the container's interface is up leaves its address unresolved
     # on the node, and everybody waits a second for the next try (ARP, RFC 1122 section 2.3.2.1).
     _want_forwards(reservation)
@@ -116,7 +116,9 @@ def check_key(reservation: Reservation, seen: Observed) -> None:
         raise Hopeless(f"a container {seen.name} of another installation, or of an older database, is on the node")
 
 
-def _create(reservation: Reservation, container: Container, engine: ContainerEngine, clock: Clock) -> None:
+def _create(
+    reservation: Reservation, container: Container, engine: ContainerEngine, clock: Clock, absent: bool
+) -> None:
     _pull(reservation, engine, clock)  # before the old copy goes, so that a move interrupts for a moment only
     _remove_older(reservation, container, clock)
     volume = _volume_row(reservation, container, clock)
@@ -135,7 +137,10 @@ def _create(reservation: Reservation, container: Container, engine: ContainerEng
     finally:  # whatever happens, nothing of ours goes on behind our back
         wait([network])
     network.result()
-    Container.objects.filter(pk=container.pk).update(expires_at=reservation.end)  # as its label says
+    if absent and container.expires_at is None:
+        Container.objects.filter(pk=container.pk).update(expires_at=reservation.end)  # as its label says
+    elif not tell_end(reservation, container):  # its label or an earlier lease may say another end than today's
+        raise MustWait("its node cannot be told its new end yet")
     hit("container-created")
     renew(reservation, clock())
     try:

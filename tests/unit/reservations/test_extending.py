@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -12,7 +13,7 @@ from compute import capacity, load_steps
 from compute.capacity import NoCapacity
 from compute.engine import NoAnswer
 from compute.models import Allocation, Forward, Node
-from reservations import actions, reconcile
+from reservations import actions, reconcile, starting
 from reservations.extending import CannotExtend, extend
 from reservations.models import Container, Event, Reservation, UsagePeriod
 from tests.factories import (
@@ -211,6 +212,54 @@ def test_a_node_that_cannot_be_told_is_told_again(
     assert waits.state == "running"
     assert waits.look_at == machines.clock.now + reconcile.TELL_AGAIN
     assert Container.objects.get().expires_at == at(2)
+
+
+def test_one_that_was_extended_while_it_stood_still_is_not_ended_at_its_old_end(
+    machines: Machines, reservation: Reservation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its container is there already, and its label and any lease say the old end: the node must hear the new one."""
+    machines.with_ssh = True
+    told: list[object] = []
+    machines.settle(reservation)
+    actions.wish(reservation=reservation, wish=Reservation.Wish.STOP, by=by(reservation), now=machines.clock.now)
+    machines.reconcile(reservation)
+    longer(reservation)
+    actions.wish(reservation=reservation, wish=Reservation.Wish.RUN, by=by(reservation), now=machines.clock.now)
+
+    def refuse(*words: object) -> None:
+        raise NoAnswer("no SSH")
+
+    with monkeypatch.context() as cut:
+        cut.setattr("compute.guard.write_lease", refuse)
+        waits = machines.reconcile(reservation)
+    monkeypatch.setattr("compute.guard.write_lease", lambda host, name, end: told.append((name, end)))
+    after = machines.settle(reservation)
+
+    assert (waits.state, waits.reason) == ("starting", "Waiting: its node cannot be told its new end yet.")
+    assert after.state == "running"
+    assert told == [(f"berth-{reservation.pk}-1-main", at(2))]
+
+
+def test_an_extension_while_a_worker_looks_is_told_at_once_and_not_at_the_old_end(
+    machines: Machines, reservation: Reservation, monkeypatch: pytest.MonkeyPatch, sent_hints: list[int]
+) -> None:
+    machines.settle(reservation)
+    write = starting.write_observation
+
+    def extend_meanwhile(*words: Any) -> None:
+        if Reservation.objects.get().end == at(1):
+            longer(reservation)
+            sent_hints.clear()  # the customer's own hint comes while the worker has the claim, and does nothing
+        write(*words)
+
+    monkeypatch.setattr(starting, "write_observation", extend_meanwhile)
+
+    row = machines.reconcile(reservation)
+
+    assert row.end == at(2)
+    assert row.look_at is not None
+    assert row.look_at < at(1)
+    assert sent_hints == [reservation.pk]
 
 
 def test_the_plan_is_right_when_an_overdue_one_was_held_on(reservation: Reservation) -> None:
