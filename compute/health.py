@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import F, Q
 from django.dispatch import Signal
+from django.utils import timezone
 
 from compute import drivers
 from compute.engine import EngineRefused, NoAnswer
@@ -18,6 +19,8 @@ FAILURES_UNTIL_LOST = 4  # so that a pause of our own, after which nothing was s
 LOST_AFTER = timedelta(seconds=32)  # without an answer; with a probe every 5 s it is declared within 45 s
 node_back = Signal()  # node=, now=: it is in service again; who waited for it need not wait out their pause
 PROBE_LASTS = timedelta(seconds=20)
+UNSEEN_AFTER = timedelta(seconds=20)  # four probes
+RETURNS = "It answers again; old copies are removed from it first."
 BRAKE = "It is not declared lost, since most nodes gave no answer at once: that looks like a fault on our side."
 
 
@@ -55,15 +58,12 @@ def probe(node: Node, now: datetime) -> bool:
         return False
     if node.health != Node.Health.OK:
         logger.info("node %s answers again", node.name)
-    away = node.health in {Node.Health.LOST, Node.Health.RETURNING}
-    Node.objects.filter(pk=node.pk).update(
-        failures=0,
-        health=Node.Health.RETURNING if away else Node.Health.OK,
-        health_reason="It answers again; old copies are removed from it first." if away else "",
-        last_seen_at=now,
-        engine_version=info.version[:60],
-        containers_found=info.containers,
-    )
+    row, away = Node.objects.filter(pk=node.pk), Q(health__in=[Node.Health.LOST, Node.Health.RETURNING])
+    seen = {"failures": 0, "last_seen_at": now, "engine_version": info.version[:60]}
+    seen["containers_found"] = info.containers
+    # The row is asked: another probe may have declared it lost while this one waited for its answer.
+    if not row.filter(away).update(health=Node.Health.RETURNING, health_reason=RETURNS, **seen):
+        row.exclude(away).update(health=Node.Health.OK, health_reason="", **seen)
     if node.health == Node.Health.UNKNOWN:
         node_back.send(sender=Node, node=node, now=now)
     vitals = read_vitals(node)
@@ -91,7 +91,7 @@ def _note_silence(node: Node, problem: str, now: datetime) -> None:
     due = row.filter(overdue, health=Node.Health.UNKNOWN, failures__gte=FAILURES_UNTIL_LOST)
     if not due.exists():
         return
-    if brake():
+    if brake(now):
         if node.health_reason != BRAKE:
             logger.error("node %s gives no answer. %s", node.name, BRAKE)
         due.update(health_reason=BRAKE)
@@ -99,14 +99,17 @@ def _note_silence(node: Node, problem: str, now: datetime) -> None:
         logger.error("node %s is lost: no answer since %s (%s)", node.name, node.last_seen_at, problem)
 
 
-def brake() -> bool:
+def brake(now: datetime | None = None) -> bool:
     """Whether most nodes fell silent at once: then it is us, and nothing is torn down, moved or declared lost.
 
-    Nodes that were declared lost before do not count; an operator can still take a node to be lost by hand
-    (manage.py remove_node --lost).
+    Silent is also whoever was not seen lately, by whatever health: among many silent nodes some are probed late or
+    not at all, since each takes a thread as long as a probe may last. Nodes that were declared lost before do not
+    count; an operator can still take a node to be lost by hand (manage.py remove_node --lost).
     """
-    health = list(Node.objects.present().exclude(health=Node.Health.LOST).values_list("health", flat=True))
-    return 2 * health.count(Node.Health.UNKNOWN) > len(health)
+    since = (now or timezone.now()) - UNSEEN_AFTER
+    rows = Node.objects.present().exclude(health=Node.Health.LOST).values_list("health", "last_seen_at")
+    silent = [health == Node.Health.UNKNOWN or bool(seen and seen < since) for health, seen in rows]
+    return 2 * sum(silent) > len(silent)
 
 
 def welcome_back(node: Node, now: datetime) -> None:

@@ -76,7 +76,7 @@ def watch(node: Node, now: datetime) -> None:
     by_name = {observed.name: observed for observed in found}
     _note_running(node, by_name, now)
     _hint_drifted(node, by_name, now)
-    if brake():
+    if brake(now):
         return
     clean = _remove_left_behind(node, now)
     orphans.remove(node, traces, by_name, now)
@@ -111,7 +111,11 @@ def _remove_left_behind(node: Node, now: datetime) -> bool:
     """Containers of an older generation: their node answers again, so they go first. Whether none is left."""
     clean = True
     rows = Container.objects.select_related("node", "allocation", "volume__server", "reservation")
-    for container in rows.filter(node=node, gone_at=None, reservation__generation__gt=F("generation")):
+    rows = rows.filter(node=node, gone_at=None, reservation__generation__gt=F("generation"))
+    if node.health == Node.Health.OK:
+        # It is moving away: whoever starts the new one stops the old one by itself, late and with a grace.
+        rows = rows.exclude(reservation__state=State.STARTING)
+    for container in rows:
         try:
             ending.remove_container(container, lambda: now)
             logger.info("removed %s, left behind on %s", container, node.name)

@@ -50,6 +50,18 @@ def test_a_folder_that_takes_too_long_is_late_and_the_others_are_measured(
     assert (set(found.late), set(found.written_mib)) == ({"a"}, {"b"})
 
 
+def test_one_whose_turn_does_not_come_since_others_take_long_is_not_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A late one on a full disk is ended, so nobody is called late for what a neighbour did."""
+    monkeypatch.setattr(disk, "_SCRIPT", disk._SCRIPT.replace(f"-ge {disk.ALL_S} ", "-ge 0 "))
+    places = {"b": Writes("2", (str(tmp_path),))}
+
+    found = disk.parse(HERE.run(["sh", "-s"], stdin=disk.script(places)))
+
+    assert (set(found.late), found.written_mib) == (set(), {})
+
+
 @pytest.mark.parametrize(
     ("size", "free", "full"),
     [(100_000, 5_001, False), (100_000, 4_999, True), (10_000, 1_023, True), (10_000, 1_024, False)],

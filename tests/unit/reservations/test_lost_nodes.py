@@ -102,13 +102,37 @@ def test_when_most_nodes_fall_silent_nobody_is_declared_lost_and_nothing_is_remo
     machines.engine(nodes[1]).trouble.silent = False
     probe_for(machines, 10)
     for _ in range(3):
-        machines.clock.forward(minutes=1)
+        probe_for(machines, 60)
         watch_again(machines, nodes[2])
 
     assert braked == ("running", {left}, ["unknown", "unknown", "ok"])
     assert "a fault on our side" in reason
     assert health_of(*nodes) == ["lost", "ok", "ok"]  # one of three is believed
     assert machines.engine(nodes[2]).networks == set()
+
+
+def test_nodes_that_nobody_got_round_to_probe_are_silent_too(machines: Machines, nodes: list[Node]) -> None:
+    """Our own network is down, and the few threads there are try the same node again and again."""
+    probe_for(machines, 5)
+    for node in nodes:
+        machines.engine(node).trouble.silent = True
+
+    for _ in range(12):
+        machines.clock.forward(seconds=5)
+        health.probe(Node.objects.get(pk=nodes[0].pk), machines.clock.now)
+
+    assert health_of(*nodes) == ["unknown", "ok", "ok"]
+
+
+def test_a_late_answer_does_not_make_a_node_well_that_was_declared_lost_meanwhile(
+    machines: Machines, nodes: list[Node]
+) -> None:
+    asked = Node.objects.get(pk=nodes[0].pk)
+    Node.objects.filter(pk=asked.pk).update(health=Node.Health.LOST)
+
+    health.probe(asked, machines.clock.now)
+
+    assert health_of(asked) == ["returning"]
 
 
 def test_a_node_that_was_lost_before_does_not_pull_the_brake(machines: Machines, nodes: list[Node]) -> None:
@@ -296,6 +320,24 @@ def test_draining_moves_what_loses_nothing(machines: Machines, nodes: list[Node]
     assert (moved.state, moved.node_name) == ("running", "two")
     assert machines.engine(nodes[0]).empty  # the old copy went first
     assert Event.objects.filter(text="One is being emptied; it is started on another node.").count() == 1
+
+
+def test_an_old_copy_is_not_killed_by_the_watch_while_its_new_node_still_fetches_the_image(
+    machines: Machines, nodes: list[Node]
+) -> None:
+    reservation = run_one(machines)
+    drain(nodes[0])
+    watch.sweep(machines.clock.now)
+    machines.engine(nodes[1]).trouble.before = lambda call: watch_again(machines, nodes[0]) if call == "pull" else None
+    old = machines.engine(nodes[0])
+    there: list[bool] = []
+    old.trouble.before = lambda call: there.append(bool(old.containers)) if call == "stop" else None
+
+    machines.settle(reservation)
+    watch_again(machines, nodes[0])
+
+    assert there == [True]  # it was asked to end, and was not gone by then
+    assert old.empty
 
 
 def test_draining_waits_for_what_has_local_data(machines: Machines, nodes: list[Node]) -> None:
