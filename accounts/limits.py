@@ -9,6 +9,7 @@ from django.http import HttpRequest
 
 MOST_WRONG_TOKENS = 30  # different ones, from one address
 WINDOW_S = 60
+KNOWN_S = 24 * 60 * 60
 
 
 def guessed_too_often(request: HttpRequest) -> bool:
@@ -16,11 +17,20 @@ def guessed_too_often(request: HttpRequest) -> bool:
     return int(cache.get(_count_key(request)) or 0) >= MOST_WRONG_TOKENS
 
 
+def is_known(request: HttpRequest, token: str) -> bool:
+    """Whether this token was good at this address lately: who guesses from an office shuts its programs not out."""
+    return bool(cache.get(_known_key(request, token)))
+
+
+def note_good_token(request: HttpRequest, token: str) -> None:
+    """The token is heard from this address, whoever else guesses there."""
+    cache.add(_known_key(request, token), 1, KNOWN_S)
+
+
 def note_wrong_token(request: HttpRequest, token: str) -> None:
     """Counts a token that is none. The same one again counts once: a forgotten script shuts nobody's office out."""
     key = _count_key(request)
-    digest = hashlib.sha256(token.encode()).hexdigest()[:32]
-    if cache.add(f"{key}:{digest}", 1, WINDOW_S):
+    if cache.add(f"{key}:{_digest(token)}", 1, WINDOW_S):
         cache.add(key, 0, WINDOW_S)
         try:
             cache.incr(key)
@@ -29,8 +39,22 @@ def note_wrong_token(request: HttpRequest, token: str) -> None:
 
 
 def _count_key(request: HttpRequest) -> str:
+    return f"berth:wrong-tokens:{_caller(request)}"
+
+
+def _known_key(request: HttpRequest, token: str) -> str:
+    return f"berth:known-tokens:{_caller(request)}:{_digest(token)}"
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()[:32]
+
+
+def _caller(request: HttpRequest) -> str:
     """The address as the rate limits of the pages count it: behind our proxies, and a whole /64 of IPv6 as one."""
     address = ipaddress.ip_address(get_adapter(request).get_client_ip(request))
-    if address.version == 6:
-        address = ipaddress.ip_network(f"{address}/64", strict=False).network_address
-    return f"berth:wrong-tokens:{address}"
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped:  # as a socket for both kinds tells of IPv4, all of which is one /64
+            return str(address.ipv4_mapped)
+        address = ipaddress.IPv6Network((address.packed, 64), strict=False).network_address
+    return str(address)

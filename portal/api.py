@@ -58,19 +58,21 @@ class BearerToken(HttpBearer):
     """
 
     def authenticate(self, request: HttpRequest, token: str) -> User | None:
-        if limits.guessed_too_often(request):
+        if limits.guessed_too_often(request) and not limits.is_known(request, token):
             raise GuessedTooOften
         now = timezone.now()
         found = ApiToken.objects.find(token, now)
         if found is None:
             limits.note_wrong_token(request, token)
             return None
+        limits.note_good_token(request, token)
         needed = Scope.READ if request.method in READS else Scope.WRITE
         if needed not in found.scopes:
             raise MissingScope(needed, found)
         if found.last_used_at is None or now - found.last_used_at > TOUCH_EVERY:
             ApiToken.objects.filter(pk=found.pk).update(last_used_at=now)
         request.user = found.user
+        request.may_read = Scope.READ in found.scopes  # type: ignore[attr-defined]  # for what tells credentials
         return found.user
 
 

@@ -57,6 +57,7 @@ class EndpointOut(Schema):
 class ReservationOut(Schema):
     """A reservation. `credentials` are yours alone, and so are the commands in `connect`, which hold them.
 
+    Both are empty for a token that may only write.
     `price` is what it costs if all of it is served.
     """
 
@@ -80,7 +81,9 @@ class ReservationOut(Schema):
     price: Decimal
 
     @classmethod
-    def of(cls, row: Reservation) -> Self:
+    def of(cls, row: Reservation, request: HttpRequest) -> Self:
+        """The row as the token of this request may see it."""
+        told = bool(getattr(request, "may_read", False))
         return cls(
             id=row.pk,
             name=row.name,
@@ -100,8 +103,8 @@ class ReservationOut(Schema):
                 EndpointOut(name=e.name, host=e.host, port=e.port, container_port=e.container_port, kind=e.kind)
                 for e in row.endpoints.all()
             ],
-            credentials=row.credentials,
-            connect=row.connect_commands,
+            credentials=row.credentials if told else {},
+            connect=row.connect_commands if told else [],
             price=row.price,
         )
 
@@ -132,22 +135,21 @@ def create(
             booking=_booking(payload, workspace.pk), workspace=workspace, by=user, now=timezone.now(), once=once
         )
     if not once:
-        return Status(201, _answer(reservation.pk))
+        return Status(201, _answer(reservation.pk, request))
     key = IdempotencyKey.objects.get(user=user, key=once[0])
     if key.answer is None:
         IdempotencyKey.objects.filter(pk=key.pk, answer__isnull=True).update(
-            answer=_answer(reservation.pk).model_dump(mode="json", exclude={"credentials", "connect"})
+            answer=_answer(reservation.pk, request).model_dump(mode="json", exclude={"credentials", "connect"})
         )
         key.refresh_from_db()
     # Credentials are sealed in one place only; they never change.
-    first = ReservationOut(
-        **(key.answer or {}), credentials=reservation.credentials, connect=_answer(reservation.pk).connect
-    )
+    now = _answer(reservation.pk, request)
+    first = ReservationOut(**(key.answer or {}), credentials=now.credentials, connect=now.connect)
     return Status(201, first)
 
 
-def _answer(pk: int) -> ReservationOut:
-    return ReservationOut.of(Reservation.objects.for_pages().get(pk=pk))
+def _answer(pk: int, request: HttpRequest) -> ReservationOut:
+    return ReservationOut.of(Reservation.objects.for_pages().get(pk=pk), request)
 
 
 def _booking(payload: BookingIn, workspace_id: int) -> Booking:
@@ -195,12 +197,12 @@ def read_all(request: HttpRequest, found: Query[Filter]) -> Any:
     rows = Reservation.objects.visible_to(_user(request)).for_pages().order_by("-created_at", "-pk")
     if found.live is not None:
         rows = rows.live() if found.live else rows.past()
-    return [ReservationOut.of(row) for row in rows[found.offset : found.offset + found.limit]]
+    return [ReservationOut.of(row, request) for row in rows[found.offset : found.offset + found.limit]]
 
 
 @router.get("/{int:pk}", response={200: ReservationOut, 404: Problem, 401: Problem}, summary="One reservation")
 def read(request: HttpRequest, pk: int) -> Any:
-    return ReservationOut.of(_get(request, pk))
+    return ReservationOut.of(_get(request, pk), request)
 
 
 @router.delete("/{int:pk}", response={202: ReservationOut, 404: Problem, 401: Problem}, summary="End it now")
@@ -208,7 +210,7 @@ def delete(request: HttpRequest, pk: int) -> Any:
     user = _user(request)
     reservation = _get(request, pk)
     actions.end(reservation=reservation, text=f"Deleted by {user.username}.", by=user, now=timezone.now())
-    return Status(202, _answer(pk))
+    return Status(202, _answer(pk, request))
 
 
 class ExtensionIn(Schema):
@@ -228,7 +230,7 @@ def extend(request: HttpRequest, pk: int, payload: ExtensionIn) -> Any:
     reservation = _get(request, pk)
     length = timedelta(seconds=float(payload.hours * 3600))
     extending.extend(reservation=reservation, length=length, by=_user(request), now=timezone.now())
-    return _answer(pk)
+    return _answer(pk, request)
 
 
 def _get(request: HttpRequest, pk: int) -> Reservation:

@@ -47,6 +47,7 @@ HEADERS = {
     # What a browser may keep is a file of ours, which says so itself (WhiteNoise); a page is somebody's.
     "Cache-Control": "private, no-store",
 }
+LONGEST_PORT = len("65535")
 ASKED_BY_MACHINES = {"/healthz", "/readyz", "/metrics"}
 CODES = {
     400: "bad_request",
@@ -133,7 +134,9 @@ def check_port(host: str) -> None:
     name, port = split_domain_port(host)
     base = urlsplit(settings.BERTH_BASE_URL)
     usual = {"http": 80, "https": 443}[base.scheme]
-    if port and name not in {"localhost", "127.0.0.1", "[::1]"} and int(port) != (base.port or usual):
+    if not port or name in {"localhost", "127.0.0.1", "[::1]"}:
+        return
+    if len(port) > LONGEST_PORT or int(port) != (base.port or usual):  # int() takes no 5000 digits
         raise DisallowedHost(f"{host} has another port than {settings.BERTH_BASE_URL}")
 
 

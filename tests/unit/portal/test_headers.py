@@ -142,6 +142,7 @@ def test_the_middleware_is_around_that_of_the_files() -> None:
         ("127.0.0.1:8000", 200),
         ("localhost", 200),
         ("berth.example.org:20001", 400),
+        ("berth.example.org:" + "4" * 5000, 400),
         ("evil.example", 400),
         ("berth.example.org.evil.example", 400),
         ("berth.example.org@evil.example", 400),

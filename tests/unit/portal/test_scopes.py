@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.test import Client
+from django.utils import timezone
 
 from accounts import limits
 from accounts.models import ApiToken, User
@@ -59,6 +60,36 @@ def test_a_refused_token_is_not_noted_as_used(owner: User, api: Call) -> None:
     assert ApiToken.objects.get(digest=ApiToken.digest_of(token)).last_used_at is None
 
 
+def test_what_may_only_write_is_told_no_credentials(ground: Ground, api: Call) -> None:
+    """Whatever it changes answers with the reservation, and extending one must not be a way to read it."""
+    writes, booking = make_token(ground.owner, scopes=["write"]), {"service": "nginx", "hours": 1}
+    pk = ground.reservation.pk
+    asked = [
+        ("POST", "/reservations", booking),
+        ("POST", f"/reservations/{pk}/extend", {"hours": 1}),
+        ("DELETE", f"/reservations/{pk}", None),
+    ]
+    told = [api(method, path, body, token=make_token(ground.owner)).json() for method, path, body in asked[:2]]
+    assert all(answer["credentials"] and answer["connect"] for answer in told)
+
+    for method, path, body in asked:
+        answer = api(method, path, body, token=writes)
+        assert answer.status_code < 300
+        assert (answer.json()["credentials"], answer.json()["connect"]) == ({}, [])
+
+
+def test_the_first_answer_again_tells_no_more_than_the_token_may_read(ground: Ground, api: Call) -> None:
+    both, writes = make_token(ground.owner), make_token(ground.owner, scopes=["write"])
+    booking, key = {"service": "nginx", "hours": 1}, {"Idempotency-Key": "one"}
+
+    first = api("POST", "/reservations", booking, token=both, **key).json()
+    again = api("POST", "/reservations", booking, token=writes, **key).json()
+
+    assert first["credentials"]
+    assert again == first | {"credentials": {}, "connect": []}
+    assert api("POST", "/reservations", booking, token=both, **key).json() == first
+
+
 def test_the_document_tells_of_both_refusals(api: Call) -> None:
     document = api("GET", "/openapi.json", token=None).json()
 
@@ -111,6 +142,26 @@ def test_a_forgotten_script_with_one_old_token_shuts_nobody_out(owner: User) -> 
         ask("berth_expired")
 
     assert ask(make_token(owner)).status_code == 200
+
+
+def test_a_token_that_was_good_here_is_heard_while_a_neighbour_guesses(owner: User) -> None:
+    """An office has one address; one guesser in it must not stop everybody's programs."""
+    good, unseen = make_token(owner), make_token(owner)
+    assert ask(good).status_code == 200
+    guess(limits.MOST_WRONG_TOKENS)
+
+    assert ask(good).status_code == 200
+    assert ask(unseen).status_code == 429
+    ApiToken.objects.filter(digest=ApiToken.digest_of(good)).update(revoked_at=timezone.now())
+    assert ask(good).status_code == 401
+
+
+def test_ipv4_as_a_socket_for_both_kinds_tells_it_is_not_one_caller(owner: User) -> None:
+    guess(limits.MOST_WRONG_TOKENS, seen_from="::ffff:192.0.2.1")
+
+    assert ask(make_token(owner), seen_from="::ffff:192.0.2.2").status_code == 200
+    assert ask(make_token(owner), seen_from="::ffff:192.0.2.1").status_code == 429
+    assert ask(make_token(owner), seen_from="192.0.2.1").status_code == 429
 
 
 def test_an_ipv6_network_is_one_caller(owner: User) -> None:
