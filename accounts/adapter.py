@@ -23,6 +23,10 @@ PURPOSE = "second factors"
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
+    error_messages = DefaultAccountAdapter.error_messages | dict.fromkeys(
+        ("username_password_mismatch", "email_password_mismatch"), "The user name or the password is not correct."
+    )
+
     def save_user(self, request: HttpRequest, user: User, form: Any, commit: bool = True) -> User:
         """A sign-up makes the user and the personal workspace together, and never an admin."""
         user.is_staff = user.is_superuser = False
