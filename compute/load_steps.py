@@ -74,7 +74,9 @@ def wrong_steps(now: datetime) -> list[str]:
             planned = [a for a in held if a.during.lower <= instant < a.during.upper]
             ram, cores = scheduler.peak(steps, instant, instant + timedelta(microseconds=1))
             if (ram, cores) != (sum(a.ram_mib for a in planned), sum((a.cores for a in planned), Decimal(0))):
-                sentences.append(f"{node.name}: at {instant:%Y-%m-%d %H:%M:%S} the plan and the bookings differ")
+                # Said in the same words at each look while it is wrong now: doctor reports what it finds twice.
+                when = "now" if instant == now else f"at {instant:%Y-%m-%d %H:%M:%S} UTC"
+                sentences.append(f"{node.name}: {when} the plan and the bookings differ")
                 break
     return sentences
 

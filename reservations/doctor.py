@@ -69,6 +69,10 @@ def _containers(node: Node) -> Iterator[Finding]:
             yield Finding(1, node.name, f"{name} is quarantined: the database does not know it", QUARANTINED)
         else:
             yield Finding(1, node.name, f"{name} carries Berth's label but belongs to no live reservation", BY_ITSELF)
+    older = Container.objects.filter(node=node, gone_at=None, reservation__generation__gt=F("generation"))
+    for container in older.filter(allocation__taken_at__isnull=False):
+        sentence = f"{container} may still be there, and reservation {container.reservation_id} has moved"
+        yield Finding(1, node.name, sentence, BY_ITSELF)
     wanted = Container.objects.filter(
         node=node, gone_at=None, reservation__state=State.RUNNING, generation=F("reservation__generation")
     )
