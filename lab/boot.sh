@@ -29,6 +29,10 @@ for bind in $LAB_BINDS; do
     mount --bind "$LAB_ROOT/data/${bind%%:*}" "$stage${bind#*:}"
 done
 
+# Asked now: its directory may lie below one that gets covered (a checkout in /root or /tmp).
+boots_itself=
+[ ! -x "$LAB_ROOT/etc/rc.local" ] || boots_itself=1
+
 # A machine must not write to the host's disk except below its own directory.
 for point in $host_mounts; do
     case $point in
@@ -52,7 +56,7 @@ echo "$LAB_FORWARD" >/proc/sys/net/ipv4/ip_forward
 ip link set lo up
 
 # What the machine itself starts at boot, as other machines do: its own /etc/rc.local, not the host's below it.
-if [ -x "$LAB_ROOT/etc/rc.local" ]; then
+if [ -n "$boots_itself" ]; then
     # Its words go nowhere: whoever started us waits for ours.
     env -i PATH="$PATH" HOME="$HOME" LANG="$LANG" /etc/rc.local </dev/null >/dev/null 2>&1 || echo "rc.local failed" >&2
 fi

@@ -20,6 +20,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 
 app = Celery("berth", task_cls="portal.punctual:PunctualTask")
 app.config_from_object("django.conf:settings", namespace="CELERY")
+app.conf.beat_scheduler = "portal.punctual:Timetable"
 app.autodiscover_tasks()
 
 
@@ -68,4 +69,12 @@ app.conf.beat_schedule = {
     "check storage": {"task": "reservations.tasks.check_storage", "schedule": 15.0, "options": {"expires": 15}},
     "sweep volumes": {"task": "reservations.tasks.sweep_volumes", "schedule": 60.0, "options": {"expires": 60}},
     "forget the past": {"task": "reservations.tasks.prune", "schedule": 3600.0, "options": {"expires": 3600}},
+}
+# Where the workers cannot do all that is in the queue, sweeps and hints (0) come first, then probes, then the rounds.
+app.conf.task_routes = {
+    "compute.tasks.probe_node": {"priority": 3},
+    "compute.tasks.check_guard": {"priority": 6},
+    "reservations.tasks.watch_node": {"priority": 6},
+    "reservations.tasks.sweep_volumes_of": {"priority": 6},
+    "reservations.tasks.check_*": {"priority": 6},
 }

@@ -2,10 +2,12 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 from celery import Task
+from celery.beat import PersistentScheduler
 from django.db import Error, close_old_connections
 
 from compute import clocks
@@ -52,3 +54,22 @@ def leave_out_expiry(headers: dict[str, Any]) -> None:
             headers["expires"] = None
     except Error as problem:
         logger.info("the clock could not be compared with the database's: %s", problem)
+
+
+class Timetable(PersistentScheduler):  # type: ignore[misc]  # celery has no types
+    """Beat's own, which goes on when the clock is set back.
+
+    Celery sends an entry at its last time plus its interval. Those last times would lie in the future then, and in a
+    schedule file that was written by a clock that was ahead.
+    """
+
+    _apart = 0.0  # the day's clock minus the monotonic one, so that the first tick looks too
+
+    def tick(self, *args: Any, **kwargs: Any) -> Any:
+        apart = time.time() - time.monotonic()
+        if abs(apart - self._apart) > clocks.JUMP_S:
+            self._apart, now = apart, self.app.now()
+            for entry in self.schedule.values():
+                entry.last_run_at = min(entry.last_run_at, now)
+            self._heap = None  # it is sorted by the old times
+        return super().tick(*args, **kwargs)

@@ -59,7 +59,7 @@ def test_log_out_and_in_again(page: Page, sign_up_in: SignUp, log_in: LogIn) -> 
     page.fill("input[name=login]", customer.username)
     page.fill("input[name=password]", "not this one")
     page.click("form:has(input[name=password]) [type=submit]")
-    expect(page.locator("[role=alert]")).to_be_visible()
+    expect(page.locator("[role=alert]:not([hidden])")).to_be_visible()
     assert page.input_value("input[name=login]") == customer.username
 
     log_in(page, customer)

@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
@@ -175,3 +177,20 @@ def test_a_worker_takes_no_work_while_its_clock_is_off(set_clock: SetClock, monk
     punctual.keep_apart(consumer, "work", pause)
 
     assert consumer.told == ["leave work", "take work", "leave work"]
+
+
+def test_the_timetable_goes_on_when_the_clock_was_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Celery("timetable", broker="memory://", set_as_current=False)
+    app.conf.beat_schedule = {"sweep": {"task": "sweep", "schedule": 1.0}}
+    sent: list[str] = []
+    monkeypatch.setattr(punctual.Timetable, "apply_async", lambda self, entry, **more: sent.append(entry.name))
+    timetable = punctual.Timetable(app=app, schedule_filename=str(tmp_path / "schedule"))
+    for entry in timetable.schedule.values():
+        entry.last_run_at = app.now() + timedelta(minutes=10)  # as a clock wrote it that was ahead
+
+    wait_s = min(timetable.tick() for _ in range(2))
+    last = [entry.last_run_at for entry in timetable.schedule.values()]
+    timetable.close()
+
+    assert wait_s <= 1
+    assert max(last) <= app.now()
