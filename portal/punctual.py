@@ -56,7 +56,7 @@ def leave_out_expiry(headers: dict[str, Any]) -> None:
         logger.info("the clock could not be compared with the database's: %s", problem)
 
 
-class Timetable(PersistentScheduler):  # type: ignore[misc]  # celery has no types
+class Timetable(PersistentScheduler):
     """Beat's own, which goes on when the clock is set back.
 
     Celery sends an entry at its last time plus its interval. Those last times would lie in the future then, and in a
@@ -70,6 +70,6 @@ class Timetable(PersistentScheduler):  # type: ignore[misc]  # celery has no typ
         if abs(apart - self._apart) > clocks.JUMP_S:
             self._apart, now = apart, self.app.now()
             for entry in self.schedule.values():
-                entry.last_run_at = min(entry.last_run_at, now)
+                entry.last_run_at = min(entry.last_run_at or now, now)
             self._heap = None  # it is sorted by the old times
         return super().tick(*args, **kwargs)
