@@ -139,9 +139,12 @@ def _compare_and_mend(gateway: Gateway, now: datetime) -> int:
 
 @contextmanager
 def _in_line(gateway: Gateway) -> Iterator[None]:
-    """Threads of this process wait here and not with a database lock each. Raises NoAnswer after WAIT_S."""
+    """Threads of this process wait here and not with a database lock each. Raises NoAnswer after WAIT_S.
+
+    At once where the gateway is known to be in trouble: one thread then tries, and the others have better to do.
+    """
     lock = _in_process[gateway.pk]
-    if not lock.acquire(timeout=WAIT_S):
+    if not lock.acquire(timeout=0 if gateway.problem else WAIT_S):
         raise NoAnswer(f"the gateway {gateway.name} is busy")
     try:
         yield

@@ -7,7 +7,8 @@ not a handshake. Host keys are pinned: an unknown or changed one is an error. Ev
 import shlex
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,12 +50,12 @@ class Host:
         """The command's standard output. Raises CommandFailed or NoAnswer."""
         if not self.target:
             return self._call(list(argv), argv, stdin, timeout_s)
-        with _slot(self.target):
+        with _slot(self.target, timeout_s):
             return self._call([*self._ssh(), shlex.join(argv)], argv, stdin, timeout_s)
 
     def sftp(self, commands: Sequence[str], *, timeout_s: float = 20) -> str:
         """The output of an sftp batch; a command that begins with "-" may fail. Raises as `run` does."""
-        with _slot(self.target):
+        with _slot(self.target, timeout_s):
             command = ["sftp", "-b", "-", *self._options(), "--", self.target]
             return self._call(command, ["sftp"], "".join(f"{line}\n" for line in commands), timeout_s)
 
@@ -102,6 +103,14 @@ class Host:
         return done.stdout
 
 
-def _slot(target: str) -> threading.BoundedSemaphore:
+@contextmanager
+def _slot(target: str, timeout_s: float) -> Iterator[None]:
+    """One of the machine's sessions. Raises NoAnswer when all are in use for as long as the command itself may take."""
     with _slots_lock:
-        return _slots.setdefault(target, threading.BoundedSemaphore(SESSIONS_AT_ONCE))
+        slots = _slots.setdefault(target, threading.BoundedSemaphore(SESSIONS_AT_ONCE))
+    if not slots.acquire(timeout=timeout_s):
+        raise NoAnswer(f"{target} has {SESSIONS_AT_ONCE} commands to finish already")
+    try:
+        yield
+    finally:
+        slots.release()

@@ -6,6 +6,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from compute import forwarding, guarding, health
+from compute.alone import one_at_a_time
 from compute.models import Gateway, Node
 from compute.shell import CommandFailed, NoAnswer
 
@@ -15,7 +16,8 @@ logger = logging.getLogger(__name__)
 @shared_task
 def probe() -> None:
     """Look at every node, each by a task of its own: a hanging one holds up no other."""
-    for node_id in Node.objects.present().values_list("pk", flat=True):
+    # In another order each time: where there are more than can be probed, nobody is always the last.
+    for node_id in Node.objects.present().order_by("?").values_list("pk", flat=True):
         probe_node.apply_async((node_id,), expires=5)
 
 
@@ -42,11 +44,12 @@ def check_gateways() -> None:
 def check_guards() -> None:
     """Look at every answering node's own timer and firewall, each by a task of its own."""
     answering = Node.objects.present().exclude(health__in=[Node.Health.UNKNOWN, Node.Health.LOST])
-    for node_id in answering.values_list("pk", flat=True):
+    for node_id in answering.order_by("?").values_list("pk", flat=True):
         check_guard.apply_async((node_id,), expires=50)
 
 
 @shared_task
+@one_at_a_time
 def check_guard(node_id: int) -> None:
     node = Node.objects.present().select_related("gateway").filter(pk=node_id).first()
     if node:

@@ -146,15 +146,20 @@ def _number(name: str) -> int:
 
 
 def remove_deleted() -> None:
-    """Remove the images of deleted kept volumes from their storage servers."""
+    """Remove the images of deleted kept volumes from their storage servers; of a silent one only the first is tried."""
+    silent: set[int | None] = set()
     there = Container.objects.filter(gone_at=None, volume__isnull=False).values("volume")
     for volume in Volume.objects.filter(state=Volume.State.REMOVING).exclude(pk__in=there).select_related("server"):
+        if volume.server_id in silent:
+            continue
         try:
             if volume.server:
                 portal, spec = drivers.storage(volume.server), volume.spec
                 volumes.remove_remote(portal, volume.server.spec, spec.name, spec.uuid)
         except (NoAnswer, CommandFailed) as problem:
             logger.warning("%s could not be removed yet: %s", volume, problem)
+            if isinstance(problem, NoAnswer):
+                silent.add(volume.server_id)
             continue
         Volume.objects.filter(pk=volume.pk, state=Volume.State.REMOVING).update(state=Volume.State.REMOVED, node=None)
         logger.info("removed %s, which was deleted by its owner or never used", volume)

@@ -8,6 +8,7 @@ from django.core.cache import cache
 from django.utils import timezone
 from redis.exceptions import RedisError
 
+from compute.alone import one_at_a_time
 from compute.models import Node, StorageServer
 from reservations import claims, degraded, disk, leftovers, watch
 from reservations import reconcile as loop
@@ -50,6 +51,7 @@ def watch_nodes() -> None:
 
 
 @shared_task
+@one_at_a_time
 def watch_node(node_id: int) -> None:
     node = Node.objects.filter(pk=node_id).first()
     if node:
@@ -60,11 +62,17 @@ def watch_node(node_id: int) -> None:
 def sweep_volumes() -> None:
     for node_id in Node.objects.present().filter(health=Node.Health.OK).exclude(ssh="").values_list("pk", flat=True):
         sweep_volumes_of.apply_async((node_id,), expires=60)
+    _sweep_servers()
+
+
+@one_at_a_time
+def _sweep_servers() -> None:
     leftovers.remove_deleted()
     leftovers.sweep_servers()
 
 
 @shared_task
+@one_at_a_time
 def sweep_volumes_of(node_id: int) -> None:
     node = Node.objects.filter(pk=node_id).first()
     if node:
@@ -78,6 +86,7 @@ def check_disks() -> None:
 
 
 @shared_task
+@one_at_a_time
 def check_disk(node_id: int) -> None:
     node = Node.objects.filter(pk=node_id).first()
     if node:
@@ -95,6 +104,7 @@ def check_storage() -> None:
 
 
 @shared_task
+@one_at_a_time
 def check_server(server_id: int) -> None:
     server = StorageServer.objects.filter(pk=server_id).first()
     if server:
@@ -102,6 +112,7 @@ def check_server(server_id: int) -> None:
 
 
 @shared_task
+@one_at_a_time
 def check_volumes_of(node_id: int) -> None:
     node = Node.objects.filter(pk=node_id).first()
     if node:

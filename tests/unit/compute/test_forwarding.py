@@ -1,5 +1,6 @@
 """`applied` never says less than what may be on the gateway, and nobody waits for ever for another's apply."""
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -146,6 +147,19 @@ def test_a_gateway_that_another_process_keeps_busy_gives_no_answer(fake: FakeGat
 
 
 @pytest.mark.usefixtures("impatient")
+def test_nobody_waits_in_line_for_a_gateway_in_trouble(
+    fake: FakeGateway, forward: Forward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forwarding, "WAIT_S", 20.0)
+    Gateway.objects.update(problem="it does not answer")
+    begun = time.monotonic()
+
+    with forwarding._in_process[forward.gateway_id], pytest.raises(NoAnswer, match="the gateway gate is busy"):
+        forwarding.sync(Gateway.objects.get())
+
+    assert time.monotonic() - begun < 10
+
+
 def test_a_gateway_that_another_thread_keeps_busy_gives_no_answer(fake: FakeGateway, forward: Forward) -> None:
     with forwarding._in_process[forward.gateway_id], pytest.raises(NoAnswer, match="the gateway gate is busy"):
         forwarding.sync(forward.gateway)

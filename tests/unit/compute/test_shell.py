@@ -1,9 +1,11 @@
 """Commands on this machine, for real; and the SSH targets that are refused."""
 
+import threading
 from pathlib import Path
 
 import pytest
 
+from compute import shell
 from compute.shell import CommandFailed, Host, NoAnswer, SshOptions
 
 
@@ -62,3 +64,14 @@ def test_host_keys_are_pinned_and_nobody_is_asked_for_a_password(options: SshOpt
     assert f"UserKnownHostsFile={options.known_hosts}" in words
     assert words[-2:] == ["--", "root@node"]
     assert options.control_dir.stat().st_mode & 0o777 == 0o700
+
+
+def test_nobody_waits_for_a_session_longer_than_for_the_command(options: SshOptions) -> None:
+    """Eight commands that hang on a machine must not hold up everybody else who asks it."""
+    target = "root@all-sessions-in-use"
+    slots = shell._slots.setdefault(target, threading.BoundedSemaphore(shell.SESSIONS_AT_ONCE))
+    for _ in range(shell.SESSIONS_AT_ONCE):
+        slots.acquire()
+
+    with pytest.raises(NoAnswer, match="has 8 commands to finish already"):
+        Host(target, options).run(["true"], timeout_s=0.1)

@@ -165,6 +165,20 @@ def test_a_silent_server_keeps_the_deletion_waiting(machines: Machines, user: Us
     assert Volume.objects.get().state == "removing"
 
 
+def test_a_silent_server_is_asked_once_in_a_round_however_many_volumes_wait(
+    machines: Machines, user: User, store: StorageServer
+) -> None:
+    first = kept(machines, user).volume
+    actions.delete_volume(volume=WorkspaceVolume.objects.get(), by=user, now=NOW)
+    Volume.objects.create(size_gb=1, kept=True, server=first.server, state=Volume.State.REMOVING)
+    machines.storage.silent = True
+    before = machines.storage.calls.count("remove_remote")
+
+    leftovers.remove_deleted()
+
+    assert machines.storage.calls.count("remove_remote") - before == 1
+
+
 def test_a_volume_in_use_is_not_deleted(machines: Machines, user: User, store: StorageServer) -> None:
     reservation = book(user)
 
