@@ -149,5 +149,5 @@ def _facts(machine: Gateway | StorageServer | Node) -> dict[str, object]:
         "failures",
     }
     seen |= {"last_seen_at", "engine_version", "containers_found", "lost_at", "probe_until"}
-    seen |= {"guard_checked_at", "guard_problem", "tls_expires_at"}
+    seen |= {"guard_checked_at", "guard_problem", "tls_expires_at", "disk_problem"}
     return {f.attname: getattr(machine, f.attname) for f in machine._meta.concrete_fields if f.name not in seen}

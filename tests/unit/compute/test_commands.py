@@ -108,6 +108,16 @@ def test_a_node_whose_engine_is_silent_is_refused(machines: Machines) -> None:
         run(*NODE)
 
 
+def test_adding_a_node_whose_disk_is_full_again_gives_it_nothing_new(machines: Machines) -> None:
+    make_gateway()
+    run(*NODE)
+    Node.objects.update(disk_problem="Its disk is nearly full.")
+
+    run(*NODE)
+
+    assert not Node.objects.lending().exists()
+
+
 def test_adding_a_cordoned_node_again_leaves_it_cordoned(machines: Machines) -> None:
     make_gateway()
     run(*NODE)
