@@ -16,6 +16,7 @@ TABLES = ["accounts_auditentry", "reservations_event", "reservations_usageperiod
 CHANGES = {
     "accounts_auditentry": "UPDATE accounts_auditentry SET action = 'nothing'",
     "reservations_event": "UPDATE reservations_event SET text = 'nothing'",
+    "reservations_usageperiod": "UPDATE reservations_usageperiod SET during = tstzrange(lower(during), NULL)",
 }
 
 
@@ -70,17 +71,20 @@ def test_a_period_that_is_open_may_go_and_one_that_is_closed_may_not() -> None:
 
 
 def test_a_reservation_stays_with_its_history() -> None:
-    UsagePeriod.objects.update(during=(NOW, None))
-    UsagePeriod.objects.all().delete()  # which alone would hold the reservation
+    one_that_never_served = make_reservation()
 
     with pytest.raises(IntegrityError, match="event is only ever added to: DELETE is refused"):
-        Reservation.objects.get().delete()
+        one_that_never_served.delete()
 
 
 def test_rows_are_added_and_periods_closed_as_ever() -> None:
     audit.record(by="test", action="something", target="thing:1")
     transitions.note(Reservation.objects.get(), text="Seen.", by="test", now=NOW)
-    UsagePeriod.objects.update(during=(NOW, NOW + timedelta(minutes=5)))
+    served = UsagePeriod.objects.create(
+        reservation=Reservation.objects.get(), generation=2, cores=1, during=(NOW + HOUR, None)
+    )
+    served.during = (NOW + HOUR, NOW + HOUR + timedelta(minutes=5))
+    served.save(update_fields=["during"])
 
     assert AuditEntry.objects.filter(action="something").exists()
     assert Event.objects.filter(text="Seen.").exists()
