@@ -100,7 +100,8 @@ def bring_up(reservation: Reservation, container: Container, clock: Clock) -> bo
         seen = engine.observe(container.machine_name)
         check_key(reservation, seen)
         if seen.presence != Presence.RUNNING:
-            _create(reservation, container, engine, clock, seen.presence == Presence.ABSENT)
+            end = seen.labels.get(LABEL_EXPIRES_AT)
+            _create(reservation, container, engine, clock, end in {None, reservation.end.isoformat()})
     # Only now: a packet that is forwarded before the container's interface is up leaves its address unresolved
     # on the node, and everybody waits a second for the next try (ARP, RFC 1122 section 2.3.2.1).
     _want_forwards(reservation)
@@ -117,7 +118,7 @@ def check_key(reservation: Reservation, seen: Observed) -> None:
 
 
 def _create(
-    reservation: Reservation, container: Container, engine: ContainerEngine, clock: Clock, absent: bool
+    reservation: Reservation, container: Container, engine: ContainerEngine, clock: Clock, label_is_right: bool
 ) -> None:
     _pull(reservation, engine, clock)  # before the old copy goes, so that a move interrupts for a moment only
     _remove_older(reservation, container, clock)
@@ -137,8 +138,8 @@ def _create(
     finally:  # whatever happens, nothing of ours goes on behind our back
         wait([network])
     network.result()
-    if absent and container.expires_at is None:
-        Container.objects.filter(pk=container.pk).update(expires_at=reservation.end)  # as its label says
+    if label_is_right and container.expires_at is None:
+        Container.objects.filter(pk=container.pk).update(expires_at=reservation.end)
     elif not tell_end(reservation, container):  # its label or an earlier lease may say another end than today's
         raise MustWait("its node cannot be told its new end yet")
     hit("container-created")
