@@ -327,7 +327,20 @@ def _answers(url: str) -> Iterator[None]:
             raise EngineRefused(text) from problem
         raise NoAnswer(f"{url} answered with an error: {text[:300]}") from problem
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, DockerException, OSError) as problem:
-        raise NoAnswer(f"{url} does not answer: {str(problem)[:300]}") from problem
+        raise NoAnswer(f"{url} does not answer: {_in_words(problem)}") from problem
+
+
+def _in_words(problem: Exception) -> str:
+    """Why, for operators: the libraries' own texts are objects printed into each other."""
+    text = str(problem)
+    if isinstance(problem, requests.exceptions.ConnectTimeout):
+        return f"no connection within {CONNECT_TIMEOUT_S:.0f} s"
+    if isinstance(problem, requests.exceptions.ReadTimeout) or "Read timed out" in text:
+        return "it took the call and sent nothing in time"
+    for words in ("Connection refused", "No route to host", "Connection reset", "certificate verify failed"):
+        if words in text:
+            return words.lower()
+    return text[:300]
 
 
 def _says_no_for_good(text: str) -> bool:

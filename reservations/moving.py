@@ -27,11 +27,13 @@ def must_stay(container: Container) -> str:
     return ""
 
 
-def move(reservation: Reservation, old: Container, why: str, now: datetime) -> None:
+def move(
+    reservation: Reservation, old: Container, why: str, now: datetime, *, served_until: datetime | None = None
+) -> None:
     """A new generation on another node, with the same public address where the node shares the gateway.
 
-    One that runs is `starting` from then on; nothing is served until it answers there. Raises NoCapacity or Stale,
-    and has changed nothing then.
+    One that runs is `starting` from then on; nothing is served until it answers there. `served_until` is when the old
+    one was last known to serve. Raises NoCapacity or Stale, and has changed nothing then.
     """
     start, remote = max(now, reservation.start), actions.needs_host(reservation.storage)
     request = Request(reservation.ram_mib, reservation.cores, start, reservation.end, remote)
@@ -58,8 +60,15 @@ def move(reservation: Reservation, old: Container, why: str, now: datetime) -> N
             generation=reservation.generation, attempts=0, restarts=0
         )
         if reservation.state == State.RUNNING:
-            token = reservation.claim_token
-            transition(reservation, State.STARTING, text=text, by=PLATFORM, now=now, token=token)
+            transition(
+                reservation,
+                State.STARTING,
+                text=text,
+                by=PLATFORM,
+                now=now,
+                token=reservation.claim_token,
+                served_until=served_until,
+            )
         else:
             note(reservation, text, by=PLATFORM, now=now)
         reservation.attempts = 0

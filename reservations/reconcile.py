@@ -253,15 +253,19 @@ if set(STEPS) != {state for state in State if not state.final}:
 
 def _lost(reservation: Reservation, container: Container, clock: Clock) -> bool:
     """Its node is lost: what it served until its last sight is paid for, and it is started elsewhere."""
-    transition(
-        reservation,
-        State.STARTING,
-        text=f"Its node {container.node.name} was lost.",
-        by=PLATFORM,
-        now=clock(),
-        token=reservation.claim_token,
-        served_until=container.observed_at,
-    )
+    why, seen_last = f"its node {container.node.name} was lost", container.observed_at
+    try:
+        moving.move(reservation, container, why, clock(), served_until=seen_last)
+    except NoCapacity as none:
+        transition(
+            reservation,
+            State.STARTING,
+            text=f"Its node {container.node.name} was lost, and no other node has room: {none}",
+            by=PLATFORM,
+            now=clock(),
+            token=reservation.claim_token,
+            served_until=seen_last,
+        )
     return True
 
 

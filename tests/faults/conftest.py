@@ -17,7 +17,7 @@ from tests.faults.case import Fault, time_limit
 from tests.faults.proxy import EngineProxy
 from tests.integration.conftest import customer_desk, desk, module_desk, oracle  # noqa: F401
 from tests.integration.desk import Desk
-from tests.live import RunningStack
+from tests.live import RunningStack, wait_for
 from tests.oracle import PROMISES, Oracle
 
 CASE_LASTS_S = 150.0  # a test may be given more by @pytest.mark.faults(seconds=…)
@@ -54,10 +54,19 @@ def fault(
     case = Fault(lab, stack, oracle)
     request.node.stash[FAULT] = case
     case.mend()
+    wait_for(lambda: not _unwell(desk), seconds=60)  # what the case before broke is believed to be well again, too
     yield case
     case.mend()
     if request.node.stash.get(PASSED, False):
         assert case.seconds is not None, "the test never came to `with fault.healing():`"
+
+
+def _unwell(desk: Desk) -> list[tuple[object, ...]]:
+    """Machines that are given nothing new at the moment."""
+    return [
+        *desk.sql("SELECT name, health FROM compute_node WHERE health <> 'ok' OR disk_problem <> ''"),
+        *desk.sql("SELECT name, problem FROM compute_storageserver WHERE problem <> ''"),
+    ]
 
 
 @pytest.fixture(scope="module")

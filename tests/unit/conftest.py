@@ -11,7 +11,7 @@ from django.core.cache import cache
 from hypothesis import HealthCheck, settings
 from kombu.exceptions import OperationalError
 
-from compute import drivers, volumes
+from compute import drivers, guard, volumes
 from compute.models import Gateway, Node, StorageServer
 from compute.shell import Host, SshOptions
 from compute.spec import RemoteStore, VolumeSpec
@@ -91,6 +91,7 @@ class Machines:
     mounted: dict[str, set[str]] = field(default_factory=dict)
     images_on_server: set[str] = field(default_factory=set)
     storage: Trouble = field(default_factory=lambda: Trouble("store"))
+    leases: dict[str, datetime] = field(default_factory=dict)
     speechless: bool = False  # containers run but nothing answers behind their ports
 
     def engine(self, node: Node) -> FakeEngine:
@@ -170,6 +171,7 @@ def machines(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Machines:
     monkeypatch.setattr(volumes, "detach", made.detach)
     monkeypatch.setattr(volumes, "remove_local", made.detach)
     monkeypatch.setattr(volumes, "remove_remote", made.remove_remote)
+    monkeypatch.setattr(guard, "write_lease", lambda host, name, end: made.leases.update({name: end}))
     monkeypatch.setattr(starting, "answers", made.answers)
     monkeypatch.setattr(starting, "WAIT_INLINE_S", 0.0)
     return made

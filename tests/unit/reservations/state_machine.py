@@ -65,6 +65,7 @@ class Schedules(RuleBasedStateMachine):
         self.ids: list[int] = []
         self.kept: set[str] = set()
         self.foreign: set[tuple[str, str]] = set()
+        self.were_off: set[str] = set()
         self.nobodys: dict[tuple[str, str], datetime] = {}
         self.names = count(1)
         self.looked_at: int | None = None
@@ -212,6 +213,7 @@ class Schedules(RuleBasedStateMachine):
             self.world.cut(node)
         else:
             self.world.switch_off(node)
+            self.were_off.add(node)
 
     @rule(node=NODES, wiped=st.booleans())
     def node_returns(self, node: str, wiped: bool) -> None:
@@ -289,7 +291,10 @@ class Schedules(RuleBasedStateMachine):
         self.kept &= {f"vol-{v.id}" for v in rows.volumes if v.state not in {"removing", "removed"}} | self.kept
         self.report(promises.broken(self.world, rows, Fleet.lent, self.kept))
         for node, name in self.foreign:
-            assert self.world.engines[node].containers[name].presence == Presence.RUNNING, f"9: {name} was touched"
+            container = self.world.engines[node].containers.get(name)
+            assert container, f"9: {name} was removed"
+            # A node that is switched off ends them, and so does nobody else.
+            assert container.presence == Presence.RUNNING or node in self.were_off, f"9: {name} was stopped"
         for (node, name), since in list(self.nobodys.items()):
             if name not in self.world.engines[node].containers:
                 del self.nobodys[node, name]
