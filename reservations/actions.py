@@ -15,7 +15,7 @@ from accounts.models import User, Workspace
 from accounts.validators import no_control_characters
 from compute import capacity
 from compute.capacity import NoCapacity, PortRequest
-from compute.models import Forward, StorageServer, Volume
+from compute.models import Forward, Node, StorageServer, Volume
 from compute.scheduler import Request
 from reservations import pricing, quota, secrets
 from reservations.hints import hint_after_commit
@@ -318,9 +318,24 @@ def end(*, reservation: Reservation, text: str, by: object, now: datetime) -> bo
 
 
 def start_ending(reservation: Reservation, *, text: str, by: object, now: datetime, **changes: Any) -> None:
-    """The transition to `ending`, wherever it comes from: the gateway's rules are unwanted in the same instant."""
+    """The transition to `ending`, wherever it comes from: the gateway's rules are unwanted in the same instant.
+
+    What runs on a node that gives no answer is paid for until its last sight, unless the caller knows better.
+    """
+    if reservation.state == State.RUNNING and changes.get("served_until") is None:
+        changes["served_until"] = _last_sight(reservation)
     transition(reservation, State.ENDING, text=text, by=by, now=now, reason=text[:400], **changes)
     Forward.objects.filter(endpoint__reservation=reservation).unwant()
+
+
+def _last_sight(reservation: Reservation) -> datetime | None:
+    """When its container was last seen to run, if its node has given no answer since; else None."""
+    silent = Container.objects.filter(
+        reservation=reservation,
+        generation=reservation.generation,
+        node__health__in=[Node.Health.UNKNOWN, Node.Health.LOST],
+    )
+    return silent.values_list("observed_at", flat=True).first()
 
 
 def wish(*, reservation: Reservation, wish: Reservation.Wish, by: User, now: datetime) -> bool:

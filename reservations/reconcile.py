@@ -113,7 +113,7 @@ def _starting(reservation: Reservation, clock: Clock) -> bool:
     now = clock()
     late = reservation.deadline is not None and now >= reservation.deadline
     container = starting.container_of(reservation)
-    if container.node.health == Node.Health.RETURNING:
+    if container.node.health == Node.Health.RETURNING and not late:
         return try_again(reservation, f"{container.node.name} is coming back.", clock, failed=False)
     if container.node.health != Node.Health.OK:
         return _node_silent(reservation, container, f"{container.node.name} is not in service", clock)
@@ -278,7 +278,7 @@ def _leave(reservation: Reservation, container: Container, clock: Clock) -> bool
             return True
         except NoCapacity as none:
             logger.info("reservation %d stays on %s: %s", reservation.pk, container.node.name, none)
-    again = now + LEAVE_AGAIN
+    again = now + LEAVE_AGAIN * random.uniform(0.8, 1.0)
     return look_later(reservation, min(again, reservation.start) if now < reservation.start else again)
 
 

@@ -61,11 +61,11 @@ def fault(
         assert case.seconds is not None, "the test never came to `with fault.healing():`"
 
 
-def _unwell(desk: Desk) -> list[tuple[object, ...]]:
+def _unwell(asking: Desk) -> list[tuple[object, ...]]:
     """Machines that are given nothing new at the moment."""
     return [
-        *desk.sql("SELECT name, health FROM compute_node WHERE health <> 'ok' OR disk_problem <> ''"),
-        *desk.sql("SELECT name, problem FROM compute_storageserver WHERE problem <> ''"),
+        *asking.sql("SELECT name, health FROM compute_node WHERE health <> 'ok' OR disk_problem <> ''"),
+        *asking.sql("SELECT name, problem FROM compute_storageserver WHERE problem <> ''"),
     ]
 
 

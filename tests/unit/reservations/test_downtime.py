@@ -7,7 +7,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from compute.models import Node
-from reservations import lost, watch
+from reservations import actions, lost, watch
 from reservations.models import Container, Reservation, UsagePeriod
 from reservations.states import State
 from reservations.transitions import transition
@@ -136,3 +136,14 @@ def test_a_round_writes_once_however_many_it_saw(machines: Machines, node: Node,
         watch.watch(node, at(0.1))
 
     assert len([q for q in queries if q["sql"].startswith('UPDATE "reservations_container"')]) == 1
+
+
+@pytest.mark.parametrize("health", ["unknown", "lost"])
+def test_what_is_ended_while_its_node_is_silent_is_paid_until_its_last_sight(
+    health: str, machines: Machines, node: Node, running: Reservation
+) -> None:
+    Node.objects.filter(pk=node.pk).update(health=health)
+
+    actions.end(reservation=running, text="Deleted.", by="test", now=machines.clock.now + timedelta(minutes=20))
+
+    assert served() == [(minutes(0), minutes(3))]
