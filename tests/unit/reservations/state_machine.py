@@ -287,8 +287,8 @@ class Schedules(RuleBasedStateMachine):
         tally["steps"] += 1
         self.world.note_what_runs()
         rows = promises.Rows.read()
-        self.kept |= {f"vol-{v.id}" for v in rows.volumes if v.kept and v.formatted_at and v.state != "removing"}
-        self.kept &= {f"vol-{v.id}" for v in rows.volumes if v.state not in {"removing", "removed"}} | self.kept
+        gone = {"removing", "removed"}  # by their owner: delete_volume takes them out, and nothing else does
+        self.kept |= {f"vol-{v.id}" for v in rows.volumes if v.kept and v.formatted_at and v.state not in gone}
         self.report(promises.broken(self.world, rows, Fleet.lent, self.kept))
         for node, name in self.foreign:
             container = self.world.engines[node].containers.get(name)
