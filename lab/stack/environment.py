@@ -72,6 +72,7 @@ def compose(
         env["BERTH_REGISTRY"] = lab["registry"]["address"]
     if fail_points:
         env["BERTH_FAIL_DIR"] = f"var/{layout.name}/{layout.fail_points.name}"
+        env["BERTH_SIGNUP_RATE"] = "1000/m/ip"  # every test signs up a customer of its own, all from one address
     for key, value in caller.items():
         if key in OUTSIDE_SERVERS or (key.startswith("BERTH_") and key not in NOT_SETTINGS):
             if "\n" in value:

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Page, Response, expect
 
 from tests.browser import pages
-from tests.live import Customer, RunningStack
+from tests.live import Customer, RunningStack, wait_for
 
 SignUp = Callable[[Page], Customer]
 NewPage = Callable[..., Page]
@@ -165,7 +165,7 @@ def test_what_is_injected_does_nothing(new_page: NewPage, sign_up_in: SignUp) ->
         document.body.append(form);
         form.submit();
     }""")
-    page.wait_for_function("window.violations.length >= 5")
+    wait_for(lambda: page.evaluate("window.violations.length") >= 5, seconds=15)  # waiting inside the page is an eval
 
     kinds = {line.split()[0] for line in violations(page)}
     assert {"script-src-elem", "script-src-attr", "style-src-attr", "form-action"} <= kinds
