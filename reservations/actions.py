@@ -330,10 +330,8 @@ def start_ending(reservation: Reservation, *, text: str, by: object, now: dateti
 
 def _last_sight(reservation: Reservation) -> datetime | None:
     """When its container was last seen to run, if its node has given no answer since; else None."""
-    silent = Container.objects.filter(
-        reservation=reservation,
-        generation=reservation.generation,
-        node__health__in=[Node.Health.UNKNOWN, Node.Health.LOST],
+    silent = Container.objects.current().filter(
+        reservation=reservation, node__health__in=[Node.Health.UNKNOWN, Node.Health.LOST]
     )
     return silent.values_list("observed_at", flat=True).first()
 

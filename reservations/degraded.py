@@ -7,7 +7,7 @@ mounted again, and its container with it.
 import logging
 from datetime import datetime, timedelta
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from compute import drivers, storage, volumes
 from compute.models import Node, StorageServer, Volume
@@ -96,12 +96,8 @@ def _may_heal(reservation: Reservation, volume: Volume, now: datetime) -> bool:
 
 
 def _running() -> QuerySet[Container]:
-    return Container.objects.filter(
-        gone_at=None,
-        volume__isnull=False,
-        reservation__state=State.RUNNING,
-        reservation__generation=F("generation"),
-    ).select_related("reservation", "volume__server", "node")
+    rows = Container.objects.present().current().filter(volume__isnull=False, reservation__state=State.RUNNING)
+    return rows.select_related("reservation", "volume__server", "node")
 
 
 def _write(container: Container, how: Condition, now: datetime) -> None:

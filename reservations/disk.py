@@ -7,7 +7,6 @@ import logging
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import F
 
 from compute import disk, drivers
 from compute.engine import EngineRefused, NoAnswer
@@ -29,15 +28,9 @@ def check(node: Node, now: datetime) -> None:
 
     When the node gives no answer nothing is concluded.
     """
-    containers = {
-        container.machine_name: container
-        for container in Container.objects.select_related("reservation__service").filter(
-            node=node,
-            gone_at=None,
-            reservation__generation=F("generation"),
-            reservation__state__in=[State.STARTING, State.RUNNING],
-        )
-    }
+    states = [State.STARTING, State.RUNNING]
+    rows = Container.objects.present().current().filter(node=node, reservation__state__in=states)
+    containers = {container.machine_name: container for container in rows.select_related("reservation__service")}
     try:
         found = disk.measure(drivers.engine(node), drivers.host(node), containers)
     except (NoAnswer, EngineRefused, CommandFailed) as problem:

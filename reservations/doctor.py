@@ -69,14 +69,11 @@ def _containers(node: Node) -> Iterator[Finding]:
             yield Finding(1, node.name, f"{name} is quarantined: the database does not know it", QUARANTINED)
         else:
             yield Finding(1, node.name, f"{name} carries Berth's label but belongs to no live reservation", BY_ITSELF)
-    older = Container.objects.filter(node=node, gone_at=None, reservation__generation__gt=F("generation"))
+    older = Container.objects.left_behind().filter(node=node)
     for container in older.filter(allocation__taken_at__isnull=False):
         sentence = f"{container} may still be there, and reservation {container.reservation_id} has moved"
         yield Finding(1, node.name, sentence, BY_ITSELF)
-    wanted = Container.objects.filter(
-        node=node, gone_at=None, reservation__state=State.RUNNING, generation=F("reservation__generation")
-    )
-    for container in wanted:
+    for container in Container.objects.present().current().filter(node=node, reservation__state=State.RUNNING):
         if container.machine_name not in running:
             yield Finding(
                 1,
@@ -198,7 +195,7 @@ def _rows(now: datetime) -> Iterator[Finding]:
     rows = Reservation.objects.annotate(last=Subquery(last.values("new_state")[:1])).exclude(last=F("state"))
     for row in rows[:50]:
         yield Finding(10, f"reservation {row.pk}", f"is {row.state}, but its history ends otherwise", "Report this.")
-    double = Container.objects.filter(gone_at=None).values("reservation", "generation").annotate(n=Count("pk"))
+    double = Container.objects.present().values("reservation", "generation").annotate(n=Count("pk"))
     for found in double.filter(n__gt=1):
         yield Finding(1, f"reservation {found['reservation']}", "has two containers of one generation", "Report this.")
 

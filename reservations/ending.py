@@ -52,7 +52,7 @@ def take_down(reservation: Reservation, clock: Clock) -> None:
 def present(reservation: Reservation) -> list[Container]:
     """The containers of any generation that may still be on a machine."""
     rows = Container.objects.select_related("reservation", "node", "allocation", "volume__server")
-    return list(rows.filter(reservation=reservation, gone_at=None))
+    return list(rows.present().filter(reservation=reservation))
 
 
 def _unroute(reservation: Reservation) -> None:
@@ -93,7 +93,7 @@ def note_gone(container: Container, now: datetime) -> None:
 
 def _shared(container: Container) -> "models.QuerySet[Container]":
     """Other containers that may still have the same volume."""
-    return Container.objects.filter(volume=container.volume, gone_at=None).exclude(pk=container.pk)
+    return Container.objects.present().filter(volume=container.volume).exclude(pk=container.pk)
 
 
 def _remove_volumes(reservation: Reservation) -> None:

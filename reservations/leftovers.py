@@ -129,7 +129,7 @@ def _take_away(node: Node, host: Host, name: str, images: set[str]) -> bool:
 
 def _unused(node: Node, names: set[str]) -> set[str]:
     """Those that no volume attached to this node has, nor a container that may still be there."""
-    there = Container.objects.filter(node=node, gone_at=None, volume__isnull=False).values("volume")
+    there = Container.objects.present().filter(node=node, volume__isnull=False).values("volume")
     rows = Volume.objects.filter(Q(node=node, state=Volume.State.ATTACHED) | Q(pk__in=there))
     return {name for name in names if _OURS.fullmatch(name)} - {row.machine_name for row in rows}
 
@@ -148,7 +148,7 @@ def _number(name: str) -> int:
 def remove_deleted() -> None:
     """Remove the images of deleted kept volumes from their storage servers; of a silent one only the first is tried."""
     silent: set[int | None] = set()
-    there = Container.objects.filter(gone_at=None, volume__isnull=False).values("volume")
+    there = Container.objects.present().filter(volume__isnull=False).values("volume")
     for volume in Volume.objects.filter(state=Volume.State.REMOVING).exclude(pk__in=there).select_related("server"):
         if volume.server_id in silent:
             continue

@@ -25,7 +25,7 @@ def declare_lost(*, node: Node, by: object, now: datetime) -> int:
     """
     ended = _place_anew(node, by, now)
     rows = Container.objects.select_related("reservation", "allocation", "volume__server")
-    for container in rows.filter(node=node, gone_at=None):
+    for container in rows.present().filter(node=node):
         with transaction.atomic(durable=True):
             reservation = container.reservation
             current = container.generation == reservation.generation

@@ -26,7 +26,7 @@ _OURS = re.compile(r"berth-([0-9]{1,18})-([0-9]{1,9})-[a-z0-9]+")
 
 def names(node: Node, traces: set[str]) -> set[str]:
     """Those of the traces that no container row on the node has."""
-    rows = Container.objects.filter(node=node, gone_at=None)
+    rows = Container.objects.present().filter(node=node)
     return traces - {row.machine_name for row in rows}
 
 

@@ -203,7 +203,7 @@ def _volume_row(reservation: Reservation, container: Container, clock: Clock) ->
     if container.volume is None:
         if reservation.kept_volume:
             volume = reservation.kept_volume.volume
-            others = Container.objects.filter(volume=volume, gone_at=None, allocation__taken_at__isnull=False)
+            others = Container.objects.present().filter(volume=volume, allocation__taken_at__isnull=False)
             if others.exclude(reservation=reservation).exists():
                 raise MustWait(f"the volume {reservation.kept_volume.name} is being detached from its last reservation")
         elif reservation.storage == StorageProfile.Code.C1:

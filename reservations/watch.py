@@ -4,7 +4,7 @@ import logging
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Q
 
 from compute import drivers
 from compute.engine import EngineRefused, NoAnswer
@@ -45,7 +45,7 @@ def _nudge(now: datetime) -> None:
     nodes = dict(leaving.values_list("pk", "health"))
     if not nodes:
         return
-    current = Container.objects.filter(gone_at=None, generation=F("reservation__generation"), node__in=nodes)
+    current = Container.objects.present().current().filter(node__in=nodes)
     lost = current.filter(node__health=Node.Health.LOST, reservation__state=State.RUNNING)
     soon = now + timedelta(seconds=60)  # these look again by themselves more often, and are not to be hurried
     leaving_later = current.filter(node__state=Node.State.DRAINING, reservation__look_at__gt=soon)
@@ -56,7 +56,7 @@ def _nudge(now: datetime) -> None:
 
 def wake(node: Node, now: datetime) -> None:
     """The node answers again: whoever tried in vain and pauses now is looked at at once."""
-    there = Container.objects.filter(node=node, gone_at=None).values("reservation")
+    there = Container.objects.present().filter(node=node).values("reservation")
     waiting = Reservation.objects.live().filter(pk__in=there, attempts__gt=0, look_at__gt=now)
     waiting.update(look_at=now, attempts=0)
 
@@ -88,7 +88,7 @@ def _note_running(node: Node, by_name: dict[str, Observed], now: datetime) -> No
     """What was seen to run has served until now: if it is found ended later, it is paid for until its last sight."""
     seen = [
         container.pk
-        for container in Container.objects.filter(node=node, gone_at=None)
+        for container in Container.objects.present().filter(node=node)
         if container.machine_name in by_name and by_name[container.machine_name].presence == Presence.RUNNING
     ]
     older = Q(observed_at=None) | Q(observed_at__lt=now)  # a look of the reconcile loop may be newer than this list
@@ -96,10 +96,8 @@ def _note_running(node: Node, by_name: dict[str, Observed], now: datetime) -> No
 
 
 def _hint_drifted(node: Node, by_name: dict[str, Observed], now: datetime) -> None:
-    running = Container.objects.filter(
-        node=node, gone_at=None, reservation__state=State.RUNNING, reservation__generation=F("generation")
-    ).select_related("reservation")
-    for container in running:
+    running = Container.objects.present().current().filter(node=node, reservation__state=State.RUNNING)
+    for container in running.select_related("reservation"):
         seen = by_name.get(container.machine_name)
         if seen is None or seen.presence != Presence.RUNNING:
             logger.warning("%s on %s should run but does not", container, node.name)
@@ -110,8 +108,8 @@ def _hint_drifted(node: Node, by_name: dict[str, Observed], now: datetime) -> No
 def _remove_left_behind(node: Node, now: datetime) -> bool:
     """Containers of an older generation: their node answers again, so they go first. Whether none is left."""
     clean = True
-    rows = Container.objects.select_related("node", "allocation", "volume__server", "reservation")
-    rows = rows.filter(node=node, gone_at=None, reservation__generation__gt=F("generation"))
+    rows = Container.objects.left_behind().filter(node=node)
+    rows = rows.select_related("node", "allocation", "volume__server", "reservation")
     if node.health == Node.Health.OK:
         # It is moving away: whoever starts the new one stops the old one by itself, late and with a grace.
         rows = rows.exclude(reservation__state=State.STARTING)

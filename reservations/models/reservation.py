@@ -255,6 +255,20 @@ class Endpoint(models.Model):
         return f"http://{self.address}/" if self.kind == Forward.Kind.HTTP else ""
 
 
+class ContainerQuerySet(models.QuerySet["Container"]):
+    def present(self) -> "ContainerQuerySet":
+        """Those that may still be on a machine, or will be."""
+        return self.filter(gone_at=None)
+
+    def current(self) -> "ContainerQuerySet":
+        """Those of their reservation's generation of today."""
+        return self.filter(generation=F("reservation__generation"))
+
+    def left_behind(self) -> "ContainerQuerySet":
+        """Those whose reservation has moved, and that may still be on their machine."""
+        return self.present().filter(generation__lt=F("reservation__generation"))
+
+
 class Container(models.Model):
     """One container of one generation of a reservation, on one node, until it was seen to be gone."""
 
@@ -270,6 +284,8 @@ class Container(models.Model):
     observed_at = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True, help_text="the end that its node was told")
     gone_at = models.DateTimeField(null=True, blank=True, help_text="seen to be gone, with network and mount")
+
+    objects = ContainerQuerySet.as_manager()
 
     class Meta:
         constraints = [
