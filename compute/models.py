@@ -79,6 +79,18 @@ class NodeQuerySet(models.QuerySet["Node"]):
         """All that were not removed."""
         return self.exclude(state=Node.State.REMOVED)
 
+    def answering(self) -> "NodeQuerySet":
+        """Present ones whose engine can be asked to do something now, as `Node.answers`."""
+        return self.present().filter(health__in=Node.ANSWERING)
+
+    def well(self) -> "NodeQuerySet":
+        """Present ones that answer and have nothing old on them."""
+        return self.present().filter(health=Node.Health.OK)
+
+    def with_ssh(self) -> "NodeQuerySet":
+        """Those of which Berth reaches more than the engine."""
+        return self.exclude(ssh="")
+
     def lending(self) -> "NodeQuerySet":
         """Nodes that may be given something new."""
         return self.filter(state=Node.State.ACTIVE, health=Node.Health.OK, disk_problem="")
@@ -98,6 +110,8 @@ class Node(models.Model):
         UNKNOWN = "unknown", "unknown: no answer for some seconds; nothing on it is touched or moved"
         LOST = "lost", "lost: no answer for so long that what ran on it is started elsewhere"
         RETURNING = "returning", "returning: it answers again; old copies are removed before it is given anything"
+
+    ANSWERING = (Health.OK, Health.RETURNING)
 
     name = models.CharField(max_length=63, unique=True, validators=[machine_name])
     address = models.CharField("private address", max_length=253, validators=[not_an_option])
@@ -143,7 +157,7 @@ class Node(models.Model):
     @property
     def answers(self) -> bool:
         """Whether its engine can be asked to do something now (a returning one gets nothing new yet)."""
-        return self.health in {self.Health.OK, self.Health.RETURNING}
+        return self.health in self.ANSWERING
 
 
 class AllocationQuerySet(models.QuerySet["Allocation"]):

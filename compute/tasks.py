@@ -43,8 +43,7 @@ def check_gateways() -> None:
 @shared_task
 def check_guards() -> None:
     """Look at every answering node's own timer and firewall, each by a task of its own."""
-    answering = Node.objects.present().exclude(health__in=[Node.Health.UNKNOWN, Node.Health.LOST])
-    for node_id in answering.order_by("?").values_list("pk", flat=True):
+    for node_id in Node.objects.answering().order_by("?").values_list("pk", flat=True):
         check_guard.apply_async((node_id,), expires=50)
 
 

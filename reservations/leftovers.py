@@ -35,7 +35,7 @@ def unknown_volumes() -> list[Unknown]:
     They are never removed and never overwritten.
     """
     found: list[Unknown] = []
-    for node in Node.objects.present().exclude(ssh=""):
+    for node in Node.objects.present().with_ssh():
         host = drivers.host(node)
         try:
             names = volumes.list_local(host) if host else set()

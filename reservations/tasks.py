@@ -45,8 +45,7 @@ def sweep() -> None:
 
 @shared_task
 def watch_nodes() -> None:
-    answering = Node.objects.present().filter(health__in=[Node.Health.OK, Node.Health.RETURNING])
-    for node_id in answering.values_list("pk", flat=True):
+    for node_id in Node.objects.answering().values_list("pk", flat=True):
         watch_node.apply_async((node_id,), expires=10)
 
 
@@ -60,7 +59,7 @@ def watch_node(node_id: int) -> None:
 
 @shared_task
 def sweep_volumes() -> None:
-    for node_id in Node.objects.present().filter(health=Node.Health.OK).exclude(ssh="").values_list("pk", flat=True):
+    for node_id in Node.objects.well().with_ssh().values_list("pk", flat=True):
         sweep_volumes_of.apply_async((node_id,), expires=60)
     _sweep_servers()
 
@@ -81,7 +80,7 @@ def sweep_volumes_of(node_id: int) -> None:
 
 @shared_task
 def check_disks() -> None:
-    for node_id in Node.objects.present().filter(health=Node.Health.OK).values_list("pk", flat=True):
+    for node_id in Node.objects.well().values_list("pk", flat=True):
         check_disk.apply_async((node_id,), expires=20)
 
 
@@ -98,7 +97,7 @@ def check_storage() -> None:
     """Look at every storage server and every node's volumes, each by a task of its own."""
     for server_id in StorageServer.objects.filter(active=True).values_list("pk", flat=True):
         check_server.apply_async((server_id,), expires=15)
-    for node_id in Node.objects.present().filter(health=Node.Health.OK).exclude(ssh="").values_list("pk", flat=True):
+    for node_id in Node.objects.well().with_ssh().values_list("pk", flat=True):
         check_volumes_of.apply_async((node_id,), expires=15)
     degraded.forget()
 

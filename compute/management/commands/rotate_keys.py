@@ -54,6 +54,6 @@ class Command(BaseCommand):
 def _machines() -> list[Machine]:
     """Each once, by where the portal logs in."""
     found = [Machine(row.name, row.ssh) for row in Gateway.objects.exclude(ssh="")]
-    found += [Machine(row.name, row.ssh) for row in Node.objects.present().exclude(ssh="")]
+    found += [Machine(row.name, row.ssh) for row in Node.objects.present().with_ssh()]
     found += [Machine(row.name, f"{row.account}@{row.address}", True) for row in StorageServer.objects.all()]
     return list({machine.target: machine for machine in reversed(found)}.values())[::-1]
