@@ -46,9 +46,7 @@ def check(node: Node, now: datetime) -> None:
     for name in found.late:
         logger.warning("node %s: the files of %s are too many to be counted in time", node.name, name)
         if found.problem:
-            _stop(
-                containers[name].reservation, "so many files that they cannot be counted, on a disk without room", now
-            )
+            _stop(containers[name].reservation, TOO_MANY, now)
 
 
 def _stop(reservation: Reservation, what: str, now: datetime) -> None:
