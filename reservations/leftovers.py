@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db import connection
 from django.db.models import Q
@@ -12,10 +12,10 @@ from django.db.models import Q
 from compute import drivers, volumes
 from compute.models import Node, StorageServer, Volume
 from compute.shell import CommandFailed, Host, NoAnswer
+from reservations import sightings
 from reservations.models import Container, Orphan
 
 logger = logging.getLogger(__name__)
-GRACE = timedelta(seconds=60)
 PREFIX = "volume:"
 KEEP = "After a restored backup it may be somebody's only copy: Berth never touches it. Look first, then remove it."
 _OURS = re.compile(r"vol-([0-9]{1,15})")
@@ -105,10 +105,8 @@ def sweep(node: Node, now: datetime) -> None:
     mounted = {place.rsplit("/", 1)[-1] for place in places}
     left = _unused(node, mounted) | _removed(node, images)
     earlier = Orphan.objects.filter(node=node, name__startswith=PREFIX)
-    earlier.exclude(name__in=[PREFIX + name for name in left]).delete()
-    for name in sorted(left):
-        row, new = Orphan.objects.get_or_create(node=node, name=PREFIX + name, defaults={"first_seen_at": now})
-        if not new and now - row.first_seen_at >= GRACE and _take_away(node, host, name, images):
+    for row, ripe in sightings.note(node, {PREFIX + name for name in left}, earlier, now):
+        if ripe and _take_away(node, host, row.name.removeprefix(PREFIX), images):
             row.delete()
 
 

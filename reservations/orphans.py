@@ -8,7 +8,7 @@ there, after an older backup was restored, and may be all that is left of somebo
 import logging
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db import connection
 
@@ -16,11 +16,11 @@ from compute import drivers
 from compute.engine import ContainerEngine, EngineRefused, NoAnswer
 from compute.models import Node
 from compute.spec import LABEL_KEY, Observed
+from reservations import sightings
 from reservations.leftovers import PREFIX as VOLUME
 from reservations.models import Container, Orphan, Reservation
 
 logger = logging.getLogger(__name__)
-GRACE = timedelta(seconds=60)
 _OURS = re.compile(r"berth-([0-9]{1,18})-([0-9]{1,9})-[a-z0-9]+")
 
 
@@ -34,18 +34,18 @@ def remove(node: Node, traces: set[str], seen: Mapping[str, Observed], now: date
     """Remove or quarantine what is nobody's; never anything without our label."""
     engine, found = drivers.engine(node), names(node, traces)
     earlier = Orphan.objects.filter(node=node).exclude(name__startswith=VOLUME)
-    earlier.exclude(name__in=found).delete()
-    for name in sorted(found):
-        row, new = Orphan.objects.get_or_create(node=node, name=name, defaults={"first_seen_at": now})
+    for row, ripe in sightings.note(node, found, earlier, now):
         try:
-            if row.quarantined_at or unknown(name, seen.get(name)):
+            if row.quarantined_at or unknown(row.name, seen.get(row.name)):
                 _quarantine(row, engine, now)
-            elif not new and now - row.first_seen_at >= GRACE:
-                engine.remove(name)
+            elif ripe:
+                engine.remove(row.name)
                 row.delete()
-                logger.warning("removed %s from %s: it has Berth's label but no reservation owns it", name, node.name)
+                logger.warning(
+                    "removed %s from %s: it has Berth's label but no reservation owns it", row.name, node.name
+                )
         except (NoAnswer, EngineRefused) as problem:
-            logger.warning("orphan %s on %s could not be taken away: %s", name, node.name, problem)
+            logger.warning("orphan %s on %s could not be taken away: %s", row.name, node.name, problem)
 
 
 def unknown(name: str, seen: Observed | None) -> bool:

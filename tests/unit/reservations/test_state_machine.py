@@ -16,7 +16,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from compute import failpoints, volumes
 from compute import tasks as machine_tasks
 from compute.models import Node
-from reservations import ending, orphans, tasks, watch
+from reservations import ending, sightings, tasks, watch
 from reservations.models import Container
 from tests.factories import (
     make_gateway,
@@ -127,7 +127,7 @@ FAULTS: dict[str, Fault] = {
     "a rule is left at the end": (ending, "_unroute", _nothing, _delete, ("crash",)),
     "a volume is left mounted": (volumes, "remove_local", _nothing, _delete, ("crash",)),
     "older generations stay": (watch, "_remove_left_behind", _nothing, _cut_off, ("crash",)),
-    "orphans go at once": (orphans, "GRACE", timedelta(0), _nobodys, ("crash",)),
+    "orphans go at once": (sightings, "GRACE", timedelta(0), _nobodys, ("crash",)),
 }
 
 
