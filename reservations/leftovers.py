@@ -6,13 +6,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db import connection
 from django.db.models import Q
 
 from compute import drivers, volumes
 from compute.models import Node, StorageServer, Volume
 from compute.shell import CommandFailed, Host, NoAnswer
-from reservations import sightings
+from reservations import numbers, sightings
 from reservations.models import Container, Orphan
 
 logger = logging.getLogger(__name__)
@@ -65,20 +64,9 @@ def _unknown_on(server: StorageServer) -> set[str]:
 
 def skip_known_ids(names: Collection[str]) -> None:
     """The next volumes get numbers above those of these images, so that none of them is in the way of a new one."""
-    numbers = [_number(name) for name in names if _OURS.fullmatch(name)]
-    if not numbers:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT setval(sequence::regclass, %s) FROM pg_get_serial_sequence('compute_volume', 'id') AS sequence
-            WHERE %s > (SELECT last_value FROM compute_volume_id_seq)
-            """,
-            [max(numbers), max(numbers)],
-        )
-        moved = cursor.fetchone()
-    if moved:
-        logger.error("images up to vol-%d are not in the database: is it an older backup? See doctor.", max(numbers))
+    highest = max((_number(name) for name in names if _OURS.fullmatch(name)), default=0)
+    if highest and numbers.skip(Volume, highest):
+        logger.error("images up to vol-%d are not in the database: is it an older backup? See doctor.", highest)
 
 
 def sweep_servers() -> None:

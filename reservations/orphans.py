@@ -10,13 +10,11 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 
-from django.db import connection
-
 from compute import drivers
 from compute.engine import ContainerEngine, EngineRefused, NoAnswer
 from compute.models import Node
 from compute.spec import LABEL_KEY, Observed
-from reservations import sightings
+from reservations import numbers, sightings
 from reservations.leftovers import PREFIX as VOLUME
 from reservations.models import Container, Orphan, Reservation
 
@@ -66,19 +64,8 @@ def _quarantine(row: Orphan, engine: ContainerEngine, now: datetime) -> None:
     row.quarantined_at = now
     row.save(update_fields=["quarantined_at"])
     if parts := _OURS.fullmatch(row.name):
-        _skip_number(int(parts[1]))
+        numbers.skip(Reservation, int(parts[1]))
     logger.error("quarantined %s on %s: the database does not know it; is it of an older backup?", row.name, row.node)
-
-
-def _skip_number(number: int) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT setval('reservations_reservation_id_seq', %s)
-            WHERE %s > (SELECT last_value FROM reservations_reservation_id_seq)
-            """,
-            [number, number],
-        )
 
 
 def release(row: Orphan) -> None:
