@@ -13,6 +13,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from compute import drivers
+from compute.alone import alone
 from compute.gateway import Rules, render
 from compute.models import Forward, Gateway
 from compute.shell import CommandFailed, NoAnswer
@@ -22,7 +23,6 @@ WAIT_S = 20.0  # for another's apply: a gateway that hangs must not hold every w
 TRY_EVERY_S = 0.01
 LOCK_SPACE = 0x6777  # "gw": first key of the advisory lock, the second is the gateway's id
 _in_process: dict[int, threading.Lock] = defaultdict(threading.Lock)
-_checking: dict[int, threading.Lock] = defaultdict(threading.Lock)
 
 
 def sync(gateway: Gateway, *, only_for: list[int] | None = None) -> None:
@@ -102,12 +102,10 @@ def check(gateway: Gateway, now: datetime) -> int:
 
     A gateway that hangs takes one thread of this process: while one looks, others return at once.
     """
-    if gateway.driver == Gateway.Driver.DIRECT or not _checking[gateway.pk].acquire(blocking=False):
+    if gateway.driver == Gateway.Driver.DIRECT:
         return 0
-    try:
-        return _compare_and_mend(gateway, now)
-    finally:
-        _checking[gateway.pk].release()
+    with alone(check, gateway.pk) as first:
+        return _compare_and_mend(gateway, now) if first else 0
 
 
 def _compare_and_mend(gateway: Gateway, now: datetime) -> int:

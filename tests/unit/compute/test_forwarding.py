@@ -169,6 +169,21 @@ def test_a_gateway_that_another_thread_keeps_busy_gives_no_answer(fake: FakeGate
     assert fake.applied == 1
 
 
+def test_while_one_checks_a_gateway_another_returns_at_once(fake: FakeGateway, forward: Forward) -> None:
+    calls: list[str] = []
+
+    def meanwhile(call: str) -> None:
+        calls.append(call)
+        if len(calls) == 1:
+            forwarding.check(Gateway.objects.get(), NOW)
+
+    fake.trouble.before = meanwhile
+    forwarding.check(Gateway.objects.get(), NOW)
+    forwarding.check(Gateway.objects.get(), NOW)
+
+    assert calls.count("found") == 2
+
+
 # ---- other people's connections ---------------------------------------------------------------------------
 
 FOREIGN = ForwardSpec("203.0.113.9", 20_002, "172.17.0.2", 80)
