@@ -15,8 +15,9 @@ from django.core.cache import cache
 from django.db import connection
 from redis.exceptions import RedisError
 
+from compute import skew
+
 logger = logging.getLogger(__name__)
-TOLERANCE_S = 5.0
 ASK_EVERY_S = 10.0
 SAY_EVERY_S = 60.0
 JUMP_S = 1.0  # a clock that was set since is asked about again at once
@@ -47,16 +48,12 @@ def _measure() -> float:
         cursor.execute("SELECT extract(epoch FROM clock_timestamp())")
         after = time.time()
         database = float(cursor.fetchone()[0])
-    distance, doubt = (before + after) / 2 - database, abs(after - before) / 2
-    return max(0.0, abs(distance) - doubt) * (1 if distance > 0 else -1)
+    return -skew.ahead_s(before, after, database)
 
 
 def problem() -> str:
     """What is wrong with this process's clock, as a sentence; empty when it is right. Raises as `skew_s`."""
-    skew = skew_s()
-    if abs(skew) <= TOLERANCE_S:
-        return ""
-    return f"this process's clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the database's"
+    return skew.sentence("this process's", skew_s(), "the database's")
 
 
 def is_off() -> bool:

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from compute import skew
 from compute.shell import CommandFailed, Host
 
 FILES = Path(__file__).with_name("node_files")
 HOME = "/var/lib/berth/guard"
 LEASES = "/var/lib/berth/leases"
-SKEW_S = 5.0
 LATE_S = 60  # without a sign of life from the timer; a round takes about a second, with a hanging engine some 40
 INSTALL_TIMEOUT_S = 120
 _END = "END-OF-FILE-FROM-BERTH"
@@ -45,7 +45,7 @@ class Report:
     @property
     def allowance_s(self) -> int:
         """What it should allow for: nothing where its clock is right."""
-        return round(self.skew_s) if abs(self.skew_s) > SKEW_S else 0
+        return round(self.skew_s) if skew.too_much(self.skew_s) else 0
 
 
 def install(host: Host, *, blocked: Sequence[str] = ()) -> None:
@@ -94,14 +94,11 @@ def judge(answer: str, wanted_version: str, before: float, after: float) -> Repo
         mendable.append("its timer has not run since the machine was started")
     elif int(beat[0]) > LATE_S:
         mendable.append(f"its timer does not run: the last sign of life is {beat[0]} s old")
-    skew = 0.0
-    if "now" in said:
-        distance, doubt = float(said["now"][0]) - (before + after) / 2, (after - before) / 2
-        skew = max(0.0, abs(distance) - doubt) * (1 if distance > 0 else -1)
-    if abs(skew) > SKEW_S:
-        lacking.append(f"its clock is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the portal's")
+    ahead_s = skew.ahead_s(before, after, float(said["now"][0])) if "now" in said else 0.0
+    if off := skew.sentence("its", ahead_s, "the portal's"):
+        lacking.append(off)
     told = said.get("offset", ["0"])[0]
-    return Report((*mendable, *lacking), bool(mendable), skew, int(told) if told.lstrip("-").isdigit() else 0)
+    return Report((*mendable, *lacking), bool(mendable), ahead_s, int(told) if told.lstrip("-").isdigit() else 0)
 
 
 # ---- leases ------------------------------------------------------------------------------------------------
