@@ -17,10 +17,9 @@ from reservations.claims import Clock, renew
 from reservations.hints import hint
 from reservations.models import Container, Event, Reservation
 from reservations.states import State
-from reservations.transitions import note, transition
+from reservations.transitions import PLATFORM, note, transition
 
 logger = logging.getLogger(__name__)
-BY = "Berth"
 NOT_TWICE_WITHIN = timedelta(minutes=2)
 PROBLEMS = {
     Condition.HUNG: "Its storage gives no answer: what reads or writes there waits.",
@@ -82,7 +81,7 @@ def heal(reservation: Reservation, container: Container, clock: Clock) -> bool:
     renew(reservation, clock())
     drivers.engine(container.node).stop(container.machine_name, grace_s=10)
     now = clock()
-    transition(reservation, State.STARTING, text=MOUNTED_ANEW, by=BY, now=now, token=reservation.claim_token)
+    transition(reservation, State.STARTING, text=MOUNTED_ANEW, by=PLATFORM, now=now, token=reservation.claim_token)
     Volume.objects.filter(pk=volume.pk).update(problem="")
     return True
 
@@ -111,7 +110,7 @@ def _write(container: Container, how: Condition, now: datetime) -> None:
             return
         volume.problem = problem
         if not (before and problem):
-            note(container.reservation, f"{problem} {WILL_HEAL}" if problem else WELL_AGAIN, by=BY, now=now)
+            note(container.reservation, f"{problem} {WILL_HEAL}" if problem else WELL_AGAIN, by=PLATFORM, now=now)
             logger.warning("%s of reservation %d: %s", volume, container.reservation_id, how)
     if problem and how != Condition.HUNG and not (volume.server and volume.server.problem):
         _wake(container.reservation, now)

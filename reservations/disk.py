@@ -16,10 +16,9 @@ from reservations import actions
 from reservations.hints import hint_after_commit
 from reservations.models import Container, Reservation
 from reservations.states import State
-from reservations.transitions import Stale
+from reservations.transitions import PLATFORM, Stale
 
 logger = logging.getLogger(__name__)
-PLATFORM = "Berth"
 TOO_MANY = "so many files that they cannot be counted, on a disk without room"
 
 

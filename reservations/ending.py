@@ -14,7 +14,7 @@ from reservations import actions
 from reservations.claims import Clock, renew
 from reservations.models import Container, Endpoint, Reservation
 from reservations.states import State
-from reservations.transitions import transition
+from reservations.transitions import PLATFORM, transition
 
 HOLD_ON = timedelta(minutes=5)
 
@@ -124,7 +124,7 @@ def finish(reservation: Reservation, now: datetime) -> None:
             reservation,
             State.FAILED if reservation.failure else State.ENDED,
             text=reservation.failure or "Everything of it was removed.",
-            by="Berth",
+            by=PLATFORM,
             now=now,
             token=reservation.claim_token,
             reason=reservation.failure,

@@ -15,9 +15,7 @@ from reservations import actions
 from reservations.claims import renew
 from reservations.models import Container, Endpoint, Reservation
 from reservations.states import State
-from reservations.transitions import note, transition
-
-PLATFORM = "Berth"
+from reservations.transitions import PLATFORM, note, transition
 
 
 def must_stay(container: Container) -> str:

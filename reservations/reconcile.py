@@ -31,10 +31,9 @@ from reservations.claims import Clock, claim, let_go, renew
 from reservations.hints import hint
 from reservations.models import Container, Reservation
 from reservations.states import State
-from reservations.transitions import Stale, transition
+from reservations.transitions import PLATFORM, Stale, transition
 
 logger = logging.getLogger(__name__)
-PLATFORM = "Berth"
 MOST_STEPS = 8  # in one go, so that a fault in the table can never spin
 MOST_RESTARTS = 3
 SHORT_RUN = timedelta(minutes=10)

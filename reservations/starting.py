@@ -32,7 +32,7 @@ from reservations import actions, ending
 from reservations.claims import Clock, renew
 from reservations.models import Container, Reservation, StorageProfile
 from reservations.states import State
-from reservations.transitions import note
+from reservations.transitions import PLATFORM, note
 
 logger = logging.getLogger(__name__)
 LOOK_AGAIN = timedelta(seconds=1)
@@ -361,6 +361,6 @@ def _use_other_ports(reservation: Reservation, container: Container, clock: Cloc
         note(
             reservation,
             "A port of the node was in use by something else; the address changed.",
-            by="Berth",
+            by=PLATFORM,
             now=clock(),
         )

@@ -13,6 +13,8 @@ from reservations import states
 from reservations.models import Event, Reservation, UsagePeriod
 from reservations.states import RULES, State
 
+PLATFORM = "Berth"  # `by` of what nobody asked for
+
 
 class Stale(Exception):
     """Somebody else moved the reservation first, or took over our claim: what we know of it is old."""
