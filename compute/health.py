@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 
 from django.db.models import F, Q
 from django.dispatch import Signal
-from django.utils import timezone
 
 from compute import drivers
 from compute.engine import EngineRefused, NoAnswer
@@ -99,14 +98,14 @@ def _note_silence(node: Node, problem: str, now: datetime) -> None:
         logger.error("node %s is lost: no answer since %s (%s)", node.name, node.last_seen_at, problem)
 
 
-def brake(now: datetime | None = None) -> bool:
+def brake(now: datetime) -> bool:
     """Whether most nodes fell silent at once: then it is us, and nothing is torn down, moved or declared lost.
 
     Silent is also whoever was not seen lately, by whatever health: among many silent nodes some are probed late or
     not at all, since each takes a thread as long as a probe may last. Nodes that were declared lost before do not
     count; an operator can still take a node to be lost by hand (manage.py remove_node --lost).
     """
-    since = (now or timezone.now()) - UNSEEN_AFTER
+    since = now - UNSEEN_AFTER
     rows = Node.objects.present().exclude(health=Node.Health.LOST).values_list("health", "last_seen_at")
     silent = [health == Node.Health.UNKNOWN or bool(seen and seen < since) for health, seen in rows]
     return 2 * sum(silent) > len(silent)

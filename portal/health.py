@@ -77,7 +77,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
             "1 when the node's engine answered its last probes.",
             {(("node", n.name),): int(n.health == Node.Health.OK) for n in nodes},
         ),
-        Metric("berth_brake", "1 while most nodes are silent at once, and so nothing is moved.", {(): int(brake())}),
+        Metric("berth_brake", "1 while most nodes are silent at once, and so nothing is moved.", {(): int(brake(now))}),
         Metric(
             "berth_node_guarded",
             "1 when the node's own timer and firewall were as they should be at the last look.",

@@ -34,7 +34,7 @@ def index(request: HttpRequest) -> HttpResponse:
             "oldest_due_s": int((now - oldest).total_seconds()) if oldest else 0,
             "beat_seen_at": last_sweep(),
         },
-        "brake": brake(),
+        "brake": brake(now),
         "now": now,
     }
     partial = request.headers.get("HX-Target") == "monitor"

@@ -47,7 +47,7 @@ def examine(now: datetime) -> list[Finding]:
 
 def _nodes(now: datetime) -> Iterator[Finding]:
     """Promises 1 and 3 on every node: containers, networks, mounts, volumes."""
-    if health.brake():
+    if health.brake(now):
         sentence = "most nodes gave no answer at once: nothing is moved and nothing is torn down meanwhile"
         yield Finding(0, "fleet", sentence, "See that this machine reaches its private network.")
     for node in Node.objects.present().exclude(disk_problem=""):
