@@ -18,11 +18,9 @@ from reservations.states import State
 from reservations.transitions import PLATFORM, note, transition
 
 
-def must_stay(container: Container) -> str:
-    """Why it cannot leave its node without losing something; empty when it can."""
-    if container.volume and container.volume.server_id is None:
-        return f"its data is on the disk of {container.node.name}"
-    return ""
+def must_stay(container: Container) -> bool:
+    """Whether it cannot leave its node without losing something: its data is on the disk of that."""
+    return container.volume is not None and container.volume.server_id is None
 
 
 def move(
