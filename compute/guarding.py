@@ -116,7 +116,7 @@ def _of_guard(node: Node) -> Iterator[Trouble]:
         return
     for sentence in report.problems:
         mend = "See that its time is kept (chrony, ntpd)." if sentence.startswith("its clock") else REINSTALL
-        yield Trouble(node.name, sentence, _PACKAGES if sentence.startswith("it has no ") and host else mend)
+        yield Trouble(node.name, sentence, _PACKAGES if sentence.startswith("it has no ") else mend)
 
 
 _PACKAGES = "manage.py add_node puts the guard there; programs come from the node's own packages."
