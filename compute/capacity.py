@@ -245,8 +245,7 @@ def extend(allocation: Allocation, until: datetime) -> None:
     end = allocation.during.upper
     if allocation.released_at is not None or until <= end:
         return
-    steps = [Step(*row) for row in node.steps.order_by("at").values_list("at", "ram_mib", "cores")]
-    ram_mib, cores = scheduler.peak(steps, end, until)
+    ram_mib, cores = scheduler.peak(load_steps.of(node), end, until)
     if ram_mib + allocation.ram_mib > node.ram_mib or cores + allocation.cores > node.cores:
         raise NoCapacity("No resources available: its place is booked by somebody else after its end.")
     load_steps.add(node.pk, end, until, allocation.ram_mib, allocation.cores)

@@ -58,11 +58,16 @@ def forget_past(node_id: int, now: datetime) -> None:
         )
 
 
+def of(node: Node) -> list[Step]:
+    """The node's step function, in order of time."""
+    return [Step(*row) for row in node.steps.order_by("at").values_list("at", "ram_mib", "cores")]
+
+
 def wrong_steps(now: datetime) -> list[str]:
     """Sentences on nodes whose step function is not the sum of their held allocations (there should be none)."""
     sentences = []
     for node in Node.objects.present():
-        steps = [Step(*row) for row in node.steps.order_by("at").values_list("at", "ram_mib", "cores")]
+        steps = of(node)
         held = list(node.allocations.held())
         instants = {
             now,
