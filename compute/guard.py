@@ -109,11 +109,6 @@ def write_lease(host: Host, container_name: str, expires_at: datetime, *, now: d
     host.run(["sh", "-s"], stdin=lease_script(container_name, expires_at, now or datetime.now(UTC)))
 
 
-def drop_lease(host: Host, container_name: str) -> None:
-    """Forget the lease of a container that is gone; none there is success."""
-    host.run(["rm", "-f", f"{LEASES}/{_checked(container_name)}"])
-
-
 def lease_script(container_name: str, expires_at: datetime, now: datetime) -> str:
     """What `write_lease` runs. The file has the end by the node's clock, and by its uptime while it is not rebooted."""
     left = int((expires_at - now).total_seconds())

@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import Q
@@ -18,33 +17,6 @@ logger = logging.getLogger(__name__)
 PREFIX = "volume:"
 KEEP = "After a restored backup it may be somebody's only copy: Berth never touches it. Look first, then remove it."
 _OURS = re.compile(r"vol-([0-9]{1,15})")
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """An image that no row has: of a newer database than this one, when an older backup was restored."""
-
-    where: str  # the node or storage server
-    name: str
-
-
-def unknown_volumes() -> list[Unknown]:
-    """Every such image on any node or storage server; those that do not answer are left out.
-
-    They are never removed and never overwritten.
-    """
-    found: list[Unknown] = []
-    for node in Node.objects.present().with_ssh():
-        host = drivers.host(node)
-        try:
-            names = volumes.list_local(host) if host else set()
-        except (NoAnswer, CommandFailed) as problem:
-            logger.info("node %s: its images are not known: %s", node.name, problem)
-            continue
-        found += [Unknown(node.name, name) for name in sorted(unknown(names))]
-    for server in StorageServer.objects.all():
-        found += [Unknown(server.name, name) for name in sorted(_unknown_on(server))]
-    return found
 
 
 def unknown(names: Collection[str]) -> set[str]:

@@ -150,10 +150,6 @@ def test_the_lease_is_what_is_left_of_it_whatever_the_nodes_clock_says(bench: Be
     bench.sh(f"sh {guard.HOME}/guard.sh round")
     assert not bench.runs("guest-clock")
 
-    guard.drop_lease(bench.host, "guest-clock")
-    guard.drop_lease(bench.host, "guest-clock")
-    assert bench.sh(f"ls {guard.LEASES}/guest-clock", check=False) == ""
-
 
 def test_leases_of_containers_that_are_gone_are_forgotten_after_a_day(bench: Bench) -> None:
     bench.ours("guest-stopped", _now(hours=1).isoformat())

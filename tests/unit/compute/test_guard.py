@@ -79,8 +79,6 @@ def test_a_slow_answer_makes_no_clock_wrong() -> None:
 def test_only_a_containers_name_becomes_a_file_name(name: str, here: Host) -> None:
     with pytest.raises(ValueError, match="cannot be the name of a container"):
         guard.write_lease(here, name, NOW)
-    with pytest.raises(ValueError, match="cannot be the name of a container"):
-        guard.drop_lease(here, name)
 
 
 def test_a_lease_carries_how_long_is_left() -> None:

@@ -287,11 +287,10 @@ def test_unknown_images_are_told_and_their_numbers_skipped(
     monkeypatch.setattr(volumes, "list_remote", list_remote)
     monkeypatch.setattr(volumes, "list_local", lambda host: {"vol-900000", "lost+found"})
 
-    assert [(found.where, found.name) for found in leftovers.unknown_volumes()] == [
-        (Node.objects.get().name, "vol-900000"),
-        (server.name, unknown),
-    ]
     leftovers.sweep_servers()
     assert sequence() == known.pk + 70
-    sentences = [finding.sentence for finding in doctor._storage(NOW)]
-    assert f"{unknown} is stored, and the database does not know it" in sentences
+    node = Node.objects.get()
+    assert [(found.where, found.sentence) for found in [*doctor._volumes(node), *doctor._storage(NOW)]] == [
+        (node.name, "the image of vol-900000 is there, and the database does not know it"),
+        (server.name, f"{unknown} is stored, and the database does not know it"),
+    ]
