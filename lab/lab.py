@@ -11,16 +11,16 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-from . import daemons, engine, images, leftovers, network, registry, ssh
+from . import daemons, engine, images, leftovers, network, registry, ssh, status
 from .info import LabInfo, describe, lab_json
 from .machine import Machine
 from .machines import GATEWAY, NODES, OUTSIDE, REGISTRY, STORAGE, SWITCH, UPSTREAM, Daemon, MachineSpec, Plan
 from .packages import require_programs
 from .process import LabError, wait_until
 from .state import Store, cache_dir, default_state_dir, write_file
+from .status import LabStatus
 
 Echo = Callable[[str], None]
 #: A rule that is not Berth's, so that tests can see that such rules stay as they are.
@@ -29,32 +29,6 @@ _FOREIGN_RULE = [
     "-j",
     "ACCEPT",
 ]
-
-
-@dataclass(frozen=True)
-class MachineStatus:
-    """A machine as seen now. `daemons` says of each whether it answers."""
-
-    name: str
-    address: str
-    running: bool
-    connected: bool
-    daemons: dict[str, bool]
-
-    @property
-    def ok(self) -> bool:
-        return self.running and self.connected and all(self.daemons.values())
-
-
-@dataclass(frozen=True)
-class LabStatus:
-    name: str
-    exists: bool
-    machines: tuple[MachineStatus, ...]
-
-    @property
-    def ok(self) -> bool:
-        return self.exists and all(machine.ok for machine in self.machines)
 
 
 class Lab:
@@ -119,7 +93,7 @@ class Lab:
         switch = self.machine("switch")
         cut = network.cut_ports(switch) if switch.init else set()
         with ThreadPoolExecutor(8) as pool:
-            rows = pool.map(lambda spec: self._machine_status(Machine(spec, self.store), plan, cut), self.specs)
+            rows = pool.map(lambda spec: status.of(Machine(spec, self.store), plan, cut), self.specs)
             return LabStatus(self.name, True, tuple(rows))
 
     @property
@@ -342,23 +316,6 @@ class Lab:
         self.store.directory.chmod(0o711)
         for target in (path, self.store.portal, *self.store.portal.rglob("*")):
             os.chown(target, account.pw_uid, account.pw_gid)
-
-    @staticmethod
-    def _machine_status(machine: Machine, plan: Plan, cut: set[str]) -> MachineStatus:
-        running = machine.init is not None
-        links = machine.spec.links
-        connected = (
-            running
-            and network.plugged_in(machine, plan)
-            and not any(network.port_name(machine, link) in cut for link in links)
-        )
-        # Asking a machine that is cut off would only take the time of the time-outs.
-        answering = {
-            str(daemon): daemons.answers(machine, daemon, plan) if connected else machine.daemon_pid(daemon) is not None
-            for daemon in machine.spec.daemons
-        }
-        address = plan.listen_address(machine.spec) if links else ""
-        return MachineStatus(machine.name, address, running, connected, answering)
 
 
 def _close_private_side(gateway: Machine, plan: Plan) -> None:
