@@ -1,24 +1,42 @@
-"""Answers the lower layers' question what something would cost, with today's rate."""
+"""Answers the lower layers' questions about money (reservations.pricing.Prices)."""
 
-from datetime import datetime, timedelta
+from collections.abc import Iterable
+from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
-from django.conf import settings
-
-from billing import pricing, statements
+from billing import pricing, tariffs, usage
+from billing.affording import refusal
+from billing.pricing import Size, Terms
 from reservations.models import Reservation
+from reservations.pricing import Quote, Wanted
+
+__all__ = ["cost_so_far", "per_hour", "quote", "refusal"]
 
 
-def quote(*, cores: Decimal, length: timedelta, rate: Decimal | None = None) -> Decimal:
-    """The price of `cores` for `length`, to the cent: what is paid if all of it is served. `rate` None: today's."""
-    return pricing.bill([length], cores, settings.BERTH_PRICE_PER_CORE_HOUR if rate is None else rate).amount
+def per_hour(sizes: Iterable[tuple[Decimal, int]], *, now: datetime) -> list[Decimal]:
+    """What one hour of each (cores, RAM in MiB) costs by today's list, not rounded."""
+    terms = tariffs.terms_for(None, now, now + pricing.HOUR)
+    return [_per_hour(terms, cores, ram_mib) for cores, ram_mib in sizes]
 
 
-def per_hour(*, cores: Decimal) -> Decimal:
-    """What one hour of `cores` adds, not rounded: a quarter of a core can cost a fraction of a cent."""
-    return cores * settings.BERTH_PRICE_PER_CORE_HOUR
+def quote(wanted: Wanted, *, terms: dict[str, Any] | None = None, until: datetime | None = None) -> Quote:
+    """The price if all of [start, end) is served; with the `terms` of a booking that ended `until`, of it extended."""
+    if terms is not None and until is not None:
+        holding = tariffs.extended(Terms.from_json(terms), wanted.workspace_id, until, wanted.end)
+    else:
+        holding = tariffs.terms_for(wanted.workspace_id, wanted.start, wanted.end)
+    size = Size(wanted.cores, wanted.ram_mib, wanted.storage_gb)
+    whole = pricing.cost([(wanted.start, wanted.end)], size, holding)
+    return Quote(whole.amount, _per_hour(holding, wanted.cores, wanted.ram_mib), holding.as_json())
 
 
 def cost_so_far(*, reservation_id: int, now: datetime) -> Decimal:
     """What the reservation has cost until `now`, from its served intervals."""
-    return statements.row(Reservation.objects.get(pk=reservation_id), now).amount
+    return usage.cost_of(usage.with_usage(Reservation.objects.all()).get(pk=reservation_id), now).amount
+
+
+def _per_hour(terms: Terms, cores: Decimal, ram_mib: int) -> Decimal:
+    price = terms.prices[0]
+    whole = cores * price.per_core_hour + Decimal(ram_mib) / 1024 * price.per_gib_hour
+    return whole * (1 - price.discount_percent / 100)

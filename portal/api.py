@@ -128,11 +128,13 @@ def _no_capacity(request: HttpRequest, error: NoCapacity) -> HttpResponse:
 
 
 @api.exception_handler(actions.OverQuota)
+@api.exception_handler(actions.CannotAfford)
 @api.exception_handler(actions.VolumeTaken)
 @api.exception_handler(actions.VolumeInUse)
 @api.exception_handler(CannotExtend)
 def _conflict(
-    request: HttpRequest, error: actions.OverQuota | actions.VolumeTaken | actions.VolumeInUse | CannotExtend
+    request: HttpRequest,
+    error: actions.OverQuota | actions.CannotAfford | actions.VolumeTaken | actions.VolumeInUse | CannotExtend,
 ) -> HttpResponse:
     return problem(409, error.code, str(error))
 

@@ -4,10 +4,11 @@ from decimal import Decimal
 from typing import Any
 
 from django.http import HttpRequest
+from django.utils import timezone
 from ninja import Router, Schema
 
-from reservations import pricing
 from reservations.models import Service, Size, StorageProfile
+from reservations.pricing import prices
 
 router = Router(tags=["catalogue"])
 
@@ -66,15 +67,17 @@ def services(request: HttpRequest) -> Any:
 
 @router.get("/sizes", response=list[SizeOut], summary="Sizes with their price an hour")
 def sizes(request: HttpRequest) -> Any:
+    rows = list(Size.objects.filter(active=True))
+    hours = prices().per_hour([(row.cores, row.ram_mib) for row in rows], now=timezone.now())
     return [
         SizeOut(
             slug=row.slug,
             name=row.name,
             cores=row.cores,
             ram_mib=row.ram_mib,
-            price_per_hour=pricing.per_hour(cores=row.cores),
+            price_per_hour=price,
         )
-        for row in Size.objects.filter(active=True)
+        for row, price in zip(rows, hours, strict=True)
     ]
 
 

@@ -68,6 +68,8 @@ app.conf.beat_schedule = {
     "check disks": {"task": "reservations.tasks.check_disks", "schedule": 20.0, "options": {"expires": 20}},
     "check storage": {"task": "reservations.tasks.check_storage", "schedule": 15.0, "options": {"expires": 15}},
     "sweep volumes": {"task": "reservations.tasks.sweep_volumes", "schedule": 60.0, "options": {"expires": 60}},
+    "settle": {"task": "billing.tasks.settle", "schedule": 10.0, "options": {"expires": 10}},
+    "note budgets": {"task": "billing.tasks.note_budgets", "schedule": 60.0, "options": {"expires": 60}},
     "forget the past": {"task": "reservations.tasks.prune", "schedule": 3600.0, "options": {"expires": 3600}},
 }
 # Where the workers cannot do all that is in the queue, sweeps and hints (0) come first, then probes, then the rounds.
@@ -77,4 +79,5 @@ app.conf.task_routes = {
     "reservations.tasks.watch_node": {"priority": 6},
     "reservations.tasks.sweep_volumes_of": {"priority": 6},
     "reservations.tasks.check_*": {"priority": 6},
+    "billing.tasks.*": {"priority": 9},
 }

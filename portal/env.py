@@ -1,8 +1,10 @@
 """Reads the environment once, and says in one sentence what is wrong with it."""
 
 import os
+import re
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -70,16 +72,43 @@ def whole(name: str, default: int, minimum: int, maximum: int) -> int:
     return number
 
 
-def money(name: str, default: str) -> Decimal:
-    """A decimal amount that is not negative."""
+def money(name: str, default: str, most: int = 10_000) -> Decimal:
+    """A decimal amount within [0, most]."""
     value = text(name, default)
     try:
         amount = Decimal(value)
     except InvalidOperation:
         raise BadSetting(name, f"must be an amount such as 0.50, not {value!r}") from None
-    if not amount.is_finite() or amount < 0 or amount > 10_000:
-        raise BadSetting(name, f"must be between 0 and 10000, not {value!r}")
+    if not amount.is_finite() or amount < 0 or amount > most:
+        raise BadSetting(name, f"must be between 0 and {most}, not {value!r}")
     return amount
+
+
+def optional_money(name: str, most: int) -> Decimal | None:
+    """A decimal amount within [0, most]; None when it is not set."""
+    return money(name, "", most) if text(name, "") else None
+
+
+def matching(name: str, default: str, pattern: str, what: str) -> str:
+    """A value that the pattern fits; `what` says in words what that is."""
+    value = text(name, default)
+    if not re.fullmatch(pattern, value):
+        raise BadSetting(name, f"must be {what}, not {value!r}")
+    return value
+
+
+def lines(name: str, default: str) -> str:
+    r"""Text of several lines, which are separated by \n as the environment can hold it."""
+    return text(name, default).replace("\\n", "\n")
+
+
+def zone(name: str, default: str) -> str:
+    """A time zone of the IANA database, such as Europe/Berlin."""
+    value = text(name, default)
+    try:
+        return ZoneInfo(value).key
+    except (ZoneInfoNotFoundError, ValueError):
+        raise BadSetting(name, f"must be a time zone such as Europe/Berlin, not {value!r}") from None
 
 
 def choice(name: str, default: str, choices: tuple[str, ...]) -> str:

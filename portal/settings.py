@@ -250,13 +250,23 @@ BERTH_FAIL_DIR = env.path("BERTH_FAIL_DIR")  # tests only: see compute/failpoint
 BERTH_REGISTRY = env.text("BERTH_REGISTRY", "")
 BERTH_STEP_MINUTES = env.whole("BERTH_STEP_MINUTES", 15, 1, 1440)
 BERTH_PORT_REST_MINUTES = env.whole("BERTH_PORT_REST_MINUTES", 10, 0, 1440)
-BERTH_CURRENCY = env.text("BERTH_CURRENCY", "USD")
-BERTH_PRICE_PER_CORE_HOUR = env.money("BERTH_PRICE_PER_CORE_HOUR", "0.50")
-# The lower layers ask these questions; the functions named here answer them (design: imports run one way).
-BERTH_PRICE_FUNCTION = "billing.quotes.quote"
-BERTH_RATE_FUNCTION = "billing.quotes.per_hour"
-BERTH_COST_FUNCTION = "billing.quotes.cost_so_far"
+# A lower layer asks what is named here (design: imports run one way).
 BERTH_AUDIT_FUNCTION = "accounts.audit.record"
+BERTH_PRICES = "billing.quotes"
+
+# ---- money ------------------------------------------------------------------------------------------------
+BERTH_CURRENCY = env.matching("BERTH_CURRENCY", "USD", r"[A-Z]{3}", "a currency's three letters, such as EUR")
+BERTH_PRICE_PER_CORE_HOUR = env.money("BERTH_PRICE_PER_CORE_HOUR", "0.50")  # where no rate in the database holds
+BERTH_CREDIT_LIMIT = env.optional_money("BERTH_CREDIT_LIMIT", most=99_999_999)  # of new accounts; None: no limit
+BERTH_BILLING_TIME_ZONE = env.zone("BERTH_BILLING_TIME_ZONE", "UTC")
+BERTH_TAX_LABEL = env.text("BERTH_TAX_LABEL", "Tax")
+BERTH_TAX_PERCENT = env.money("BERTH_TAX_PERCENT", "0", most=100)
+BERTH_SELLER = env.lines("BERTH_SELLER", "Berth")
+BERTH_INVOICE_PREFIX = env.matching(
+    "BERTH_INVOICE_PREFIX", "INV-", r"[A-Za-z0-9/_-]{0,12}", "at most 12 of A-Z a-z 0-9 / _ -"
+)
+BERTH_INVOICE_NOTE = env.lines("BERTH_INVOICE_NOTE", "")
+BERTH_INVOICE_DUE_DAYS = env.whole("BERTH_INVOICE_DUE_DAYS", 14, 0, 365)
 
 LOGGING = {
     "version": 1,

@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
+from django.utils import timezone
 from django.views.decorators.http import require_GET
 from ninja.openapi.docs import Swagger
 
 from portal.api import api
-from reservations import pricing
 from reservations.models import Service, Size, StorageProfile
+from reservations.pricing import prices
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +28,18 @@ class PricedSize:
 
 @require_GET
 def home(request: HttpRequest) -> HttpResponse:
+    rows = list(Size.objects.filter(active=True))
+    one_core, *hours = prices().per_hour(
+        [(Decimal(1), 0), *((row.cores, row.ram_mib) for row in rows)], now=timezone.now()
+    )
     sizes = [
-        PricedSize(size.slug, size.name, size.cores, size.ram_mib, pricing.per_hour(cores=size.cores))
-        for size in Size.objects.filter(active=True)
+        PricedSize(row.slug, row.name, row.cores, row.ram_mib, price) for row, price in zip(rows, hours, strict=True)
     ]
     context = {
         "services": Service.objects.filter(active=True),
         "sizes": sizes,
         "profiles": StorageProfile.objects.filter(active=True),
-        "price_per_core_hour": settings.BERTH_PRICE_PER_CORE_HOUR,
+        "price_per_core_hour": one_core,
     }
     return render(request, "home.html", context)
 

@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -17,7 +16,7 @@ from compute import capacity
 from compute.capacity import NoCapacity, PortRequest
 from compute.models import Forward, Node, StorageServer, Volume
 from compute.scheduler import Request
-from reservations import pricing, quota, secrets
+from reservations import quota, secrets
 from reservations.hints import hint_after_commit
 from reservations.models import (
     Container,
@@ -30,6 +29,7 @@ from reservations.models import (
     StorageProfile,
     WorkspaceVolume,
 )
+from reservations.pricing import Quote, Wanted, prices
 from reservations.states import State
 from reservations.transitions import Stale, transition
 
@@ -53,11 +53,12 @@ class Booking:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a booking takes: its volume's size, whether that is a new one to be kept, and the place to look for."""
+    """What a booking takes: its volume's size, whether that is a new one to be kept, the place to look for, a price."""
 
     storage_gb: int
     keeps_new: bool
     request: Request
+    quote: Quote
 
 
 class InvalidBooking(Exception):
@@ -74,6 +75,12 @@ class OverQuota(Exception):
     """The workspace may not hold this much at once."""
 
     code = "quota"
+
+
+class CannotAfford(Exception):
+    """The workspace's budget or credit does not reach for it."""
+
+    code = "budget"
 
 
 class VolumeTaken(Exception):
@@ -155,7 +162,7 @@ def book(
     """Book it: place, ports and price are held from now on. Returns the reservation and whether it is new.
 
     `once` is an idempotency key and the body it came with: the same pair again returns the first reservation.
-    Raises InvalidBooking, OverQuota, NoCapacity, VolumeTaken or KeyReused, and has written nothing then.
+    Raises InvalidBooking, OverQuota, CannotAfford, NoCapacity, VolumeTaken or KeyReused, and has written nothing then.
     """
     try:
         with transaction.atomic(durable=True):
@@ -197,28 +204,50 @@ def earlier(user: User, once: tuple[str, str]) -> Reservation | None:
 def need(booking: Booking, workspace: Workspace, start: datetime, end: datetime, now: datetime) -> Need:
     """What the booking takes over [start, end), as a quote and the booking itself ask for it.
 
-    Raises OverQuota, or NoCapacity when no storage server has room for its volume; one of C2 gets its server when
-    it starts.
+    Raises OverQuota, CannotAfford, or NoCapacity when no storage server has room for its volume; one of C2 gets its
+    server when it starts.
     """
     profile = StorageProfile.Code(booking.storage.code)
-    storage_gb = booking.volume.volume.size_gb if booking.volume else booking.storage_gb or booking.storage.default_gb
+    storage_gb = size_gb(booking)
     keeps_new = profile == StorageProfile.Code.C3 and booking.volume is None
     own_gb = 0 if profile == StorageProfile.Code.C3 else storage_gb
     hold = quota.Hold(start, end, booking.size.ram_mib, booking.size.cores, own_gb)
     if problem := quota.shortfall(workspace, hold, storage_gb if keeps_new else 0):
         raise OverQuota(problem)
+    asked = wanted(booking, workspace, start, end)
+    quote = prices().quote(asked)
+    if problem := prices().refusal(asked, quote, now=now):
+        raise CannotAfford(problem)
     if keeps_new or (profile == StorageProfile.Code.C2 and start <= now):
         pick_storage(storage_gb)
     request = Request(booking.size.ram_mib, booking.size.cores, start, end, needs_host(profile))
-    return Need(storage_gb, keeps_new, request)
+    return Need(storage_gb, keeps_new, request, quote)
+
+
+def size_gb(booking: Booking) -> int:
+    """The size of the volume that it will have."""
+    return booking.volume.volume.size_gb if booking.volume else booking.storage_gb or booking.storage.default_gb
+
+
+def wanted(booking: Booking, workspace: Workspace, start: datetime, end: datetime) -> Wanted:
+    """What to ask the price of. A kept volume is charged by itself, whether or not something uses it."""
+    kept = booking.storage.code == StorageProfile.Code.C3
+    return Wanted(
+        workspace_id=workspace.pk,
+        cores=booking.size.cores,
+        ram_mib=booking.size.ram_mib,
+        storage_gb=0 if kept else size_gb(booking),
+        start=start,
+        end=end,
+    )
 
 
 def _write(
     booking: Booking, workspace: Workspace, start: datetime, end: datetime, by: User, now: datetime
 ) -> Reservation:
-    wanted = need(booking, workspace, start, end, now)
+    place = need(booking, workspace, start, end, now)
     ports = [PortRequest(port["name"], port["kind"], port["port"]) for port in booking.service.ports]
-    allocation, forwards = capacity.place(wanted.request, ports, rest=port_rest())
+    allocation, forwards = capacity.place(place.request, ports, rest=port_rest())
     reservation = Reservation.objects.create(
         workspace=workspace,
         created_by=by,
@@ -228,25 +257,26 @@ def _write(
         ram_mib=booking.size.ram_mib,
         cores=booking.size.cores,
         storage=booking.storage.code,
-        storage_gb=wanted.storage_gb,
+        storage_gb=place.storage_gb,
         kept_volume=booking.volume,
         start=start,
         end=end,
         credentials=secrets.generate(booking.service.credentials),
-        price=pricing.quote(cores=booking.size.cores, length=booking.length),
-        rate=pricing.per_hour(cores=Decimal(1)),
+        price=place.quote.price,
+        terms=place.quote.terms,
         created_at=now,
         # A start that is due now gets its hint at once; the sweep looks only if that one was lost.
         look_at=max(start, now + IN_A_MOMENT),
     )
-    if wanted.keeps_new:
-        server = pick_storage(wanted.storage_gb, hold=True)
-        volume = Volume.objects.create(size_gb=wanted.storage_gb, kept=True, server=server)
+    if place.keeps_new:
+        server = pick_storage(place.storage_gb, hold=True)
+        volume = Volume.objects.create(size_gb=place.storage_gb, kept=True, server=server)
         reservation.kept_volume = WorkspaceVolume.objects.create(
             workspace=workspace,
             name=f"{booking.service.slug}-{reservation.pk}",
             volume=volume,
             service=booking.service,
+            created_at=now,
         )
         reservation.save(update_fields=["kept_volume"])
     Container.objects.create(reservation=reservation, generation=1, node=allocation.node, allocation=allocation)
@@ -297,6 +327,7 @@ def delete_volume(*, volume: WorkspaceVolume, by: User, now: datetime) -> None:
             raise VolumeInUse(f"{volume.name} {how} reservation {user}; delete that one first or wait for its end.")
         rows = Volume.objects.filter(pk=volume.volume_id, state__in=[Volume.State.DETACHED, Volume.State.ATTACHED])
         if rows.update(state=Volume.State.REMOVING):
+            WorkspaceVolume.objects.filter(pk=volume.pk).update(deleted_at=now)
             audit.record(by=by, action="volume.delete", target=f"volume:{volume.volume_id}", name=volume.name)
 
 

@@ -10,9 +10,10 @@ from accounts import audit
 from accounts.models import User, Workspace
 from compute import capacity
 from compute.models import Forward
-from reservations import actions, pricing, quota
+from reservations import actions, quota
 from reservations.hints import hint_after_commit
 from reservations.models import Container, Reservation
+from reservations.pricing import Quote, Wanted, prices
 from reservations.states import State
 from reservations.transitions import note
 
@@ -30,10 +31,10 @@ class CannotExtend(Exception):
 
 
 def extend(*, reservation: Reservation, length: timedelta, by: User, now: datetime) -> Reservation:
-    """Let it end `length` later, at the price of the whole with the booking's rate. Returns the row as it is then.
+    """Let it end `length` later; what is added has today's rates. Returns the row as it is then.
 
-    Raises InvalidBooking (the length), OverQuota, NoCapacity (its node is lent to somebody else by then) or
-    CannotExtend (it is over, its address or volume is promised), and has changed nothing then.
+    Raises InvalidBooking (the length), OverQuota, CannotAfford, NoCapacity (its node is lent to somebody else by
+    then) or CannotExtend (it is over, its address or volume is promised), and has changed nothing then.
     """
     try:
         with transaction.atomic(durable=True):
@@ -41,7 +42,10 @@ def extend(*, reservation: Reservation, length: timedelta, by: User, now: dateti
             row = Reservation.objects.select_for_update(no_key=True).get(pk=reservation.pk)
             _check(row, workspace, length, now)
             _hold(row, workspace, row.end + length)
-            _write(row, row.end + length, by, now)
+            quote = quoted(row, row.end + length)
+            if problem := prices().refusal(_wanted(row, row.end + length), quote, reservation_id=row.pk, now=now):
+                raise actions.CannotAfford(problem)
+            _write(row, row.end + length, quote, by, now)
             hint_after_commit(row.pk)
             return row
     except IntegrityError as problem:
@@ -75,11 +79,29 @@ def _hold(row: Reservation, workspace: Workspace, end: datetime) -> None:
     capacity.extend_ports(Forward.objects.filter(endpoint__reservation=row), end + actions.port_rest())
 
 
-def _write(row: Reservation, end: datetime, by: User, now: datetime) -> None:
-    price = pricing.quote(cores=row.cores, length=end - row.start, rate=row.rate)
+def quoted(row: Reservation, end: datetime) -> Quote:
+    """The price of the whole if it ends then: what was booked as it was quoted, the rest at today's rates."""
+    return prices().quote(_wanted(row, end), terms=row.terms, until=row.end)
+
+
+def _wanted(row: Reservation, end: datetime) -> Wanted:
+    storage_gb = 0 if row.kept_volume_id else row.storage_gb
+    return Wanted(
+        workspace_id=row.workspace_id,
+        cores=row.cores,
+        ram_mib=row.ram_mib,
+        storage_gb=storage_gb,
+        start=row.start,
+        end=end,
+    )
+
+
+def _write(row: Reservation, end: datetime, quote: Quote, by: User, now: datetime) -> None:
     still = Q(end=row.end) & ~Q(state=State.ENDING)
     # Who waits for the old end looks again: a worker that is ending it in this instant finds the new one.
-    Reservation.objects.live().filter(still, pk=row.pk).update(end=end, price=price, look_at=now)
+    Reservation.objects.live().filter(still, pk=row.pk).update(
+        end=end, price=quote.price, terms=quote.terms, look_at=now
+    )
     row.refresh_from_db()
     note(row, f"Extended until {end:%Y-%m-%d %H:%M} UTC.", by=by.username, now=now)
     audit.record(by=by, action="reservation.extend", target=f"reservation:{row.pk}", end=end.isoformat())

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from accounts.models import Workspace
 from accounts.validators import no_control_characters
-from reservations import pricing
+from reservations import extending
 from reservations.actions import Booking
 from reservations.models import Reservation, Service, Size, StorageProfile, WorkspaceVolume
 
@@ -129,5 +129,5 @@ class ExtensionForm(forms.Form):
 
     @staticmethod
     def _more(reservation: Reservation, minutes: int) -> Decimal:
-        length = reservation.length + timedelta(minutes=minutes)
-        return pricing.quote(cores=reservation.cores, length=length, rate=reservation.rate) - reservation.price
+        end = reservation.end + timedelta(minutes=minutes)
+        return extending.quoted(reservation, end).price - reservation.price

@@ -8,9 +8,10 @@ from accounts.models import Workspace
 from compute import capacity, scheduler
 from compute.capacity import NoCapacity
 from compute.scheduler import Short
-from reservations import actions, pricing
+from reservations import actions
 from reservations.actions import Booking
 from reservations.forms import BookingForm
+from reservations.pricing import prices
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,10 @@ def quote(form: BookingForm, now: datetime) -> Quote:
 
 
 def quote_booking(booking: Booking, workspace: Workspace, now: datetime) -> Quote:
-    price = pricing.quote(cores=booking.size.cores, length=booking.length)
-    per_hour = pricing.per_hour(cores=booking.size.cores)
+    begin = booking.start or now
+    asked = actions.wanted(booking, workspace, begin, begin + max(booking.length, timedelta(0)))
+    found = prices().quote(asked)
+    price, per_hour = found.price, found.per_hour
     try:
         start, end = actions.check(booking, workspace, now)
     except actions.InvalidBooking as problem:
@@ -52,7 +55,7 @@ def _why_not(
 ) -> tuple[str, datetime | None]:
     try:
         request = actions.need(booking, workspace, start, end, now).request
-    except (actions.OverQuota, NoCapacity) as no:
+    except (actions.OverQuota, actions.CannotAfford, NoCapacity) as no:
         return str(no), None
     choice = capacity.choose(request)
     if isinstance(choice, Short):

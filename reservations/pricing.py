@@ -1,36 +1,62 @@
-"""What things cost; settings name the functions that answer (billing)."""
+"""What things cost and whether a workspace may spend it; settings name the module that answers (billing)."""
 
-from datetime import datetime, timedelta
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
-from typing import Protocol, cast
+from importlib import import_module
+from typing import Any, Protocol, cast
 
 from django.conf import settings
-from django.utils.module_loading import import_string
 
 
-class PriceFunction(Protocol):
-    def __call__(self, *, cores: Decimal, length: timedelta, rate: Decimal | None = None) -> Decimal:
-        """The price of `cores` for `length`, in the currency of the settings, to the cent; `rate` None: today's."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What somebody asks the price of. `storage_gb` is 0 for a kept volume, which is charged by itself."""
+
+    workspace_id: int
+    cores: Decimal
+    ram_mib: int
+    storage_gb: int
+    start: datetime
+    end: datetime
 
 
-class CostFunction(Protocol):
-    def __call__(self, *, reservation_id: int, now: datetime) -> Decimal:
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What it costs if all of it is served, to the cent, and the terms that make it so.
+
+    `per_hour` is the first hour's, not rounded: a quarter of a core can cost a fraction of a cent. `terms` are opaque
+    here: a booking keeps them, and hands them back.
+    """
+
+    price: Decimal
+    per_hour: Decimal
+    terms: dict[str, Any]
+
+
+class Prices(Protocol):
+    """The questions that billing answers. Amounts are in the currency of the settings."""
+
+    def per_hour(self, sizes: Iterable[tuple[Decimal, int]], *, now: datetime) -> list[Decimal]:
+        """What one hour of each (cores, RAM in MiB) costs by today's list, not rounded."""
+
+    def quote(self, wanted: Wanted, *, terms: dict[str, Any] | None = None, until: datetime | None = None) -> Quote:
+        """The price of what is wanted, with today's rates.
+
+        With the `terms` of a booking that ended `until`: of the whole, with these terms until then.
+        """
+
+    def cost_so_far(self, *, reservation_id: int, now: datetime) -> Decimal:
         """What a reservation has cost until `now`."""
 
+    def refusal(self, wanted: Wanted, quote: Quote, *, reservation_id: int | None = None, now: datetime) -> str:
+        """Why the workspace may not spend this, as a sentence; empty when it may.
 
-class RateFunction(Protocol):
-    def __call__(self, *, cores: Decimal) -> Decimal:
-        """What an hour of `cores` adds, not rounded."""
-
-
-def per_hour(*, cores: Decimal) -> Decimal:
-    return cast(RateFunction, import_string(settings.BERTH_RATE_FUNCTION))(cores=cores)
+        With `reservation_id` it is that booking which would become so. Asked in the transaction that books, with the
+        workspace's row locked, so that two bookings cannot both spend the last cent.
+        """
 
 
-def cost_so_far(*, reservation_id: int, now: datetime) -> Decimal:
-    return cast(CostFunction, import_string(settings.BERTH_COST_FUNCTION))(reservation_id=reservation_id, now=now)
-
-
-def quote(*, cores: Decimal, length: timedelta, rate: Decimal | None = None) -> Decimal:
-    answer = cast(PriceFunction, import_string(settings.BERTH_PRICE_FUNCTION))
-    return answer(cores=cores, length=length, rate=rate)
+def prices() -> Prices:
+    return cast(Prices, import_module(settings.BERTH_PRICES))

@@ -14,13 +14,21 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from accounts.models import User
 from accounts.workspaces import current_workspace
 from compute.capacity import NoCapacity
-from reservations import actions, extending, kept_volumes, offers, pricing
+from reservations import actions, extending, kept_volumes, offers
 from reservations.forms import BookingForm, ExtensionForm
 from reservations.models import Reservation, Service, WorkspaceVolume
+from reservations.pricing import prices
 from reservations.states import State
 
 PER_PAGE = 25
-MAIN_ERRORS = (actions.OverQuota, actions.VolumeTaken)
+MAIN_ERRORS = (actions.OverQuota, actions.CannotAfford, actions.VolumeTaken)
+NO_EXTENSION = (
+    actions.InvalidBooking,
+    actions.OverQuota,
+    actions.CannotAfford,
+    NoCapacity,
+    extending.CannotExtend,
+)
 
 
 def _user(request: HttpRequest) -> User:
@@ -112,7 +120,7 @@ def state(request: HttpRequest, pk: int) -> HttpResponse:
 def _detail_context(request: HttpRequest, pk: int) -> dict[str, Any]:
     reservation = _reservation(request, pk)
     now = timezone.now()
-    cost = pricing.cost_so_far(reservation_id=pk, now=now) if reservation.running_since else None
+    cost = prices().cost_so_far(reservation_id=pk, now=now) if reservation.running_since else None
     return {"reservation": reservation, "events": list(reservation.events.all()), "now": now, "cost_so_far": cost}
 
 
@@ -159,7 +167,7 @@ def extend(request: HttpRequest, pk: int) -> HttpResponse:
         length, by = timedelta(minutes=form.cleaned_data["minutes"]), _user(request)
         try:
             row = extending.extend(reservation=reservation, length=length, by=by, now=timezone.now())
-        except (actions.InvalidBooking, actions.OverQuota, NoCapacity, extending.CannotExtend) as problem:
+        except NO_EXTENSION as problem:
             form.add_error("minutes", str(problem))
         else:
             messages.success(request, f"{row.title} was extended; its address stays the same.")

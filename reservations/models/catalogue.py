@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from accounts.models import User, Workspace
 from accounts.validators import no_control_characters
@@ -142,7 +143,8 @@ class WorkspaceVolume(models.Model):
     name = models.CharField(max_length=60, validators=[no_control_characters])
     volume = models.OneToOneField(Volume, on_delete=models.PROTECT, related_name="owned")
     service = models.ForeignKey(Service, null=True, on_delete=models.SET_NULL)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="by its owner")
 
     objects = WorkspaceVolumeQuerySet.as_manager()
 

@@ -81,7 +81,10 @@ class Reservation(models.Model):
     key = models.UUIDField(default=uuid.uuid4, editable=False, help_text="on its containers' labels: ids may repeat")
     credentials = SealedJSONField(default=dict, editable=False)
     price = models.DecimalField(max_digits=12, decimal_places=2, help_text="quoted when it was booked")
-    rate = models.DecimalField(max_digits=10, decimal_places=4, help_text="a core-hour's price when it was booked")
+    terms = models.JSONField(default=dict, editable=False, help_text="that the quote was made with; billing reads them")
+    settled_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="when all of its cost was in the ledger; billing writes it"
+    )
     created_at = models.DateTimeField()
     running_since = models.DateTimeField(null=True, blank=True, editable=False)
     ended_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -133,6 +136,7 @@ class Reservation(models.Model):
                 name="reservation_due",
             ),
             models.Index(fields=["workspace", "-created_at"], name="reservation_of_workspace"),
+            models.Index(fields=["workspace", "state"], condition=Q(settled_at=None), name="reservation_unsettled"),
         ]
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from portal.env import ROOT
 
-READERS = {"text", "flag", "whole", "money", "choice", "words", "path"}
+READERS = {"text", "flag", "whole", "money", "optional_money", "matching", "lines", "zone", "choice", "words", "path"}
 
 
 def names_read_by(file: Path) -> set[str]:

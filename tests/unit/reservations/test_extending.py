@@ -70,10 +70,11 @@ def test_it_ends_later_costs_more_and_keeps_place_and_address(reservation: Reser
     assert AuditEntry.objects.filter(action="reservation.extend").count() == 1
 
 
-def test_the_rate_is_that_of_the_booking(reservation: Reservation, settings: object) -> None:
+def test_what_is_added_has_the_rate_of_today(reservation: Reservation, settings: object) -> None:
+    """What was booked keeps its price; an extension is bought when it is asked for."""
     settings.BERTH_PRICE_PER_CORE_HOUR = Decimal(99)  # type: ignore[attr-defined]
 
-    assert longer(reservation).price == 2 * reservation.price
+    assert longer(reservation).price == reservation.price + reservation.cores * 99
 
 
 def test_a_place_that_somebody_else_has_by_then_is_not_taken(reservation: Reservation) -> None:
