@@ -286,6 +286,7 @@ def test_unknown_images_are_told_and_their_numbers_skipped(
 
     monkeypatch.setattr(volumes, "list_remote", list_remote)
     monkeypatch.setattr(volumes, "list_local", lambda host: {"vol-900000", "lost+found"})
+    monkeypatch.setattr(volumes, "list_mounted", lambda host: set())
 
     leftovers.sweep_servers()
     assert sequence() == known.pk + 70
