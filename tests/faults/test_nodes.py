@@ -92,12 +92,7 @@ def test_a_node_is_cut_off_before_a_start(desk: Desk, lab: Lab, fault: Fault) ->
     desk.sql("UPDATE compute_node SET state = 'active'")
     assert booked["node"] == node
 
-    found = desk.until(booked["id"], "running", seconds=60)
-    assert found["node"] != node
-
-    with fault.healing():
-        lab.heal(node)
-        wait_for(lambda: health(desk, node) == "ok", seconds=60)
+    _starts_elsewhere(desk, lab, fault, booked, node)
 
 
 @smoke
@@ -111,12 +106,17 @@ def test_a_node_is_cut_off_in_the_middle_of_a_start(desk: Desk, lab: Lab, fault:
     lab.cut(node)
     desk.sql("UPDATE compute_node SET state = 'active'")
 
-    found = desk.until(booked["id"], "running", seconds=90)
-    assert found["node"] != node
+    _starts_elsewhere(desk, lab, fault, booked, node, seconds=90)
+
+
+def _starts_elsewhere(desk: Desk, lab: Lab, fault: Fault, booked: Answer, silent: str, *, seconds: float = 60) -> None:
+    """It runs on another node than the silent one, which heals afterwards."""
+    found = desk.until(booked["id"], "running", seconds=seconds)
+    assert found["node"] != silent
 
     with fault.healing():
-        lab.heal(node)
-        wait_for(lambda: health(desk, node) == "ok", seconds=60)
+        lab.heal(silent)
+        wait_for(lambda: health(desk, silent) == "ok", seconds=60)
 
 
 @smoke

@@ -89,6 +89,15 @@ def _lose_the_database() -> None:
         cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
 
+def _claim_that_cannot_be_given_back(reservation: Reservation) -> Reservation:
+    first = claim(reservation.pk, NOW)
+    assert first
+    _lose_the_database()
+    with pytest.raises(OperationalError):
+        let_go(first.pk, first.claim_token)
+    return first
+
+
 def _new_connection() -> None:
     """As before each task."""
     connection.close()
@@ -96,11 +105,7 @@ def _new_connection() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_a_claim_that_could_not_be_given_back_is_free_at_the_next_look(reservation: Reservation) -> None:
-    first = claim(reservation.pk, NOW)
-    assert first
-    _lose_the_database()
-    with pytest.raises(OperationalError):
-        let_go(first.pk, first.claim_token)
+    _claim_that_cannot_be_given_back(reservation)
     with pytest.raises(OperationalError):
         claim(reservation.pk, NOW)
     _new_connection()
@@ -110,11 +115,7 @@ def test_a_claim_that_could_not_be_given_back_is_free_at_the_next_look(reservati
 
 @pytest.mark.django_db(transaction=True)
 def test_what_comes_back_late_is_not_taken_from_the_next_worker(reservation: Reservation) -> None:
-    first = claim(reservation.pk, NOW)
-    assert first
-    _lose_the_database()
-    with pytest.raises(OperationalError):
-        let_go(first.pk, first.claim_token)
+    first = _claim_that_cannot_be_given_back(reservation)
     _new_connection()
     Reservation.objects.update(claim_token=OTHERS)
 

@@ -11,22 +11,12 @@ from compute.models import Node
 from compute.spec import LABEL_GENERATION, LABEL_KEY, LABEL_RESERVATION, Presence
 from reservations import actions, watch
 from reservations.models import Orphan, Reservation
-from tests.factories import NOW, at, make_node, make_reservation
+from tests.factories import NOW, at, make_reservation
 from tests.fakes import FakeEngine
 from tests.unit.conftest import Machines
 
 pytestmark = pytest.mark.django_db
 GRACE = timedelta(seconds=60)
-
-
-@pytest.fixture
-def node() -> Node:
-    return make_node("one", cores=8)
-
-
-@pytest.fixture
-def engine(machines: Machines, node: Node) -> FakeEngine:
-    return machines.engine(node)
 
 
 @pytest.fixture

@@ -111,14 +111,20 @@ services = st.fixed_dictionaries(
 )
 
 
+def with_service(reservation: Reservation, fields: dict[str, Any]) -> Reservation:
+    """The reservation, with these fields of its service; nothing is saved."""
+    found = Reservation.objects.select_related("service", "workspace").get(pk=reservation.pk)
+    for name, value in fields.items():
+        setattr(found.service, name, value)
+    return found
+
+
 @examples(max_examples=150)
 @given(fields=services)
 def test_what_an_admin_may_save_makes_a_container_with_nothing_forbidden(
     fields: dict[str, Any], fuzzed: tuple[str, Reservation]
 ) -> None:
-    reservation = Reservation.objects.select_related("service", "workspace").get(pk=fuzzed[1].pk)
-    for name, value in fields.items():
-        setattr(reservation.service, name, value)
+    reservation = with_service(fuzzed[1], fields)
     try:
         reservation.service.full_clean(validate_unique=False)
     except ValidationError:
@@ -131,9 +137,7 @@ def test_what_an_admin_may_save_makes_a_container_with_nothing_forbidden(
 def test_what_reached_the_database_some_other_way_is_refused_or_has_nothing_forbidden(
     fields: dict[str, Any], fuzzed: tuple[str, Reservation]
 ) -> None:
-    reservation = Reservation.objects.select_related("service", "workspace").get(pk=fuzzed[1].pk)
-    for name, value in fields.items():
-        setattr(reservation.service, name, value)
+    reservation = with_service(fuzzed[1], fields)
     try:
         payload = payload_of(reservation)
     except (EngineRefused, TypeError, ValueError, AttributeError, IndexError):  # nothing is made: that is the point

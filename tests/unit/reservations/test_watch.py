@@ -16,16 +16,6 @@ pytestmark = pytest.mark.django_db
 GRACE = timedelta(seconds=60)
 
 
-@pytest.fixture
-def node() -> Node:
-    return make_node("one", cores=8)
-
-
-@pytest.fixture
-def engine(machines: Machines, node: Node) -> FakeEngine:
-    return machines.engine(node)
-
-
 def put_orphan(engine: FakeEngine) -> None:
     engine.put_stranger("berth-99-1-main", {LABEL_RESERVATION: "99", LABEL_GENERATION: "1"})
 
