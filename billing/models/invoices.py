@@ -71,6 +71,8 @@ class Invoice(models.Model):
     tax = money()
     total = money()
 
+    settled: Decimal  # where with_open_amount() has fetched it
+
     objects = InvoiceQuerySet.as_manager()
 
     class Meta:
@@ -118,10 +120,13 @@ class InvoiceDocument(models.Model):
     mailed_to = models.CharField(max_length=400, blank=True)
     mailed_at = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
+    try_at = models.DateTimeField(
+        null=True, blank=True, help_text="when it is mailed, or tried again. Empty: mailed, or given up"
+    )
     problem = models.CharField(max_length=300, blank=True, help_text="why it could not be mailed")
 
     class Meta:
-        indexes = [models.Index(fields=["attempts"], condition=Q(mailed_at=None), name="invoice_to_mail")]
+        indexes = [models.Index(fields=["try_at"], condition=Q(try_at__isnull=False), name="invoice_to_mail")]
 
     def __str__(self) -> str:
         return f"PDF of {self.invoice_id}"
