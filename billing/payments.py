@@ -66,9 +66,9 @@ def apply_credit(account: BillingAccount, now: datetime) -> Decimal:
         return NOTHING
     parts = []
     rows = Invoice.objects.filter(workspace=account.workspace_id, currency=account.currency)
-    for pk, total, settled in rows.open().order_by("year", "position").values_list("pk", "total", "settled"):
-        part = min(left, total - settled)
-        parts.append(Settlement(invoice_id=pk, amount=part, at=now))
+    for invoice in rows.open().order_by("year", "position"):
+        part = min(left, open_amount(invoice))
+        parts.append(Settlement(invoice=invoice, amount=part, at=now))
         left -= part
         if not left:
             break
