@@ -10,6 +10,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from django.db import transaction
+from django.db.models import Min
 
 from billing import ledger, months, pricing, tariffs, usage
 from billing.accounts import lock
@@ -61,7 +62,8 @@ def close(account: BillingAccount, month: date, now: datetime) -> None:
     _charge(account, usage.unsettled(over), now, None)
     running = rows.exclude(state__in=usage.OVER).filter(usage_periods__during__startswith__lt=end).distinct()
     _charge(account, usage.unsettled(running), now, month)
-    _charge_volumes(account, month, now)
+    for each in _open_months(account, month):
+        _charge_volumes(account, each, now)
     if account.closed_through is None or account.closed_through < month:
         account.closed_through = month
         account.save(update_fields=["closed_through"])
@@ -105,8 +107,9 @@ def _missing(
         if amount := due - entered:
             entered += amount
             yield _charge_entry(account, row, month, amount, part, intervals, now)
-    if due != entered and there:
-        # Less was served than a closed month had taken for served, as when its node turned out to be gone since.
+    if through is None and due != entered and there:
+        # Less was served than a closed month had taken for served, as when its node turned out to be gone since. What
+        # goes on makes up for it with its next entry.
         yield _recount(account, row, there[max(there)], due - entered, now)
 
 
@@ -194,6 +197,24 @@ def _day(entry: LedgerEntry, day: date, amount: Decimal, core_seconds: Decimal =
         amount=amount,
         core_seconds=core_seconds,
     )
+
+
+def _open_months(account: BillingAccount, through: date) -> list[date]:
+    """The months up to `through` that are not closed, and that one in any case.
+
+    Reservations make up for one that was skipped; volumes are charged month by month.
+    """
+    if account.closed_through is not None:
+        first: date | None = min(months.following(account.closed_through), through)
+    else:
+        used = WorkspaceVolume.objects.filter(workspace=account.workspace_id)
+        begin = used.aggregate(first=Min("volume__formatted_at"))["first"]
+        first = months.month_of(begin, account.zone) if begin else None
+    found = []
+    while first is not None and first <= through:
+        found.append(first)
+        first = months.following(first)
+    return found
 
 
 def _charge_volumes(account: BillingAccount, month: date, now: datetime) -> None:
