@@ -30,8 +30,14 @@ def _do(arguments: argparse.Namespace) -> int:
     stack = Stack(arguments.name)
     if arguments.command == "up":
         lab = None if arguments.no_lab else arguments.lab or arguments.name
-        only_databases = arguments.only == "databases"
-        stack.up(Wanted(lab, arguments.port, only_databases=only_databases, fail_points=arguments.fail_points))
+        wanted = Wanted(
+            lab,
+            arguments.port,
+            only_databases=arguments.only == "databases",
+            fail_points=arguments.fail_points,
+            careless=arguments.careless,
+        )
+        stack.up(wanted)
     elif arguments.command == "down":
         stack.down(purge=arguments.purge)
     elif arguments.command == "status":
@@ -64,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--no-lab", action="store_true", help="use this machine's own Docker Engine instead")
     up.add_argument("--port", type=int, help="serve on 127.0.0.1:PORT")
     up.add_argument("--fail-points", action="store_true", help="let tests kill the worker where they like")
+    up.add_argument("--careless", action="store_true", help="write faster; a crash of this machine may lose the data")
     up.add_argument("--only", choices=["databases"], help="stop after PostgreSQL and Redis are up")
     down = commands.add_parser("down", help="stop everything of a stack; its data stays")
     down.add_argument("name")

@@ -33,20 +33,21 @@ _PASSED_ON = (
     "BERTH_ADMIN_PASSWORD",
     "DOCKER_HOST",
 )  # to the commands that prepare the portal, and to no file
-_CARELESS = "test"  # the one stack whose data may be lost in a crash
 
 
 @dataclass(frozen=True)
 class Wanted:
     """What to bring up: with which lab (None: an engine of this machine), on which port, how much of it.
 
-    With fail points, tests can kill the worker in the midst of its work (compute/failpoints.py).
+    With fail points, tests can kill the worker in the midst of its work (compute/failpoints.py). Careless data may be
+    lost when the machine crashes, and is written faster: for tests.
     """
 
     lab: str | None
     port: int | None = None
     only_databases: bool = False
     fail_points: bool = False
+    careless: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Stack:
                 for name, url in zip(programs.DATABASES, environment.OUTSIDE_SERVERS, strict=True)
                 if url not in os.environ
             ]
-            fresh = self._run_tree(private, port=port, engine_socket=None if wanted.lab else _engine_socket())
+            fresh = self._run_tree(wanted, private, port=port)
             databases.start(self.tree, private, fresh=fresh)
             _say(f"databases of {self.layout.name} are up")
             if not wanted.only_databases:
@@ -200,17 +201,17 @@ Berth is ready: {self.base_url}
                     f"{path} is closed to the account that runs the portal: chmod -R o+rX {self.layout.repo}"
                 )
 
-    def _run_tree(self, private: list[str], *, port: int, engine_socket: Path | None) -> bool:
+    def _run_tree(self, wanted: Wanted, private: list[str], *, port: int) -> bool:
         """Have the process tree run with the right configuration; whether it had to be started."""
         layout = self.layout
+        engine_socket = None if wanted.lab else _engine_socket()
         if engine_socket is not None and engine_socket.is_socket():
             self.tree.socket_group = engine_socket.stat().st_gid
         lines = programs.portal(layout, port=port)
         if "redis" in private:
             lines.insert(0, programs.redis(layout))
         if "postgres" in private:
-            careless = layout.name == _CARELESS
-            lines.insert(0, programs.postgres(layout, bindir=databases.bindir(layout), careless=careless))
+            lines.insert(0, programs.postgres(layout, bindir=databases.bindir(layout), careless=wanted.careless))
         config = programs.supervisord_conf(layout, lines, prefix=self.tree.prefix())
         if self.tree.first is not None and self.tree.control.answers():
             if layout.config.read_text() == config:
@@ -230,9 +231,20 @@ Berth is ready: {self.base_url}
             todo.append(["seed_local"])
         else:
             todo.append(["seed_lab", str(self.layout.lab_file(wanted.lab).relative_to(self.layout.repo))])
-        stamp, state = changes.static_stamp(self.layout), changes.digest(changes.assets(self.layout.repo))
-        if not stamp.is_(state):
-            todo.insert(0, ["collectstatic", "--noinput", "--verbosity=0"])
+        self._collect_static()
+        self._commands(todo)
+
+    def _collect_static(self) -> None:
+        """What is served as static files; all stacks of the checkout share it, and may come up at the same time."""
+        stamp = changes.static_stamp(self.layout)
+        with _lock(stamp.path.with_name(".static.lock"), "another stack has been collecting static files for too long"):
+            state = changes.digest(changes.assets(self.layout.repo))
+            if not stamp.is_(state):
+                self._commands([["collectstatic", "--noinput", "--verbosity=0"]])
+                stamp.set(state)
+
+    def _commands(self, todo: list[list[str]]) -> None:
+        """Run commands of manage.py inside, in one process, and say what they say."""
         passed_on = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
         argv = [str(self.layout.python), "-m", "lab.stack.commands", json.dumps(todo)]
         _say(", ".join(command for command, *_ in todo))
@@ -242,7 +254,6 @@ Berth is ready: {self.base_url}
         for line in done.stdout.splitlines():
             if "password:" not in line:  # it is shown at the end
                 _say(f"  {line}")
-        stamp.set(state)
 
     def _serve(self, env: str) -> None:
         """Have web, worker and beat run today's code with today's environment, and wait until they answer."""
@@ -280,16 +291,24 @@ Berth is ready: {self.base_url}
     def _locked(self) -> Iterator[None]:
         """One command at a time works on a stack; the kernel frees the lock of a killed one."""
         self.layout.var.mkdir(parents=True, exist_ok=True)
-        with open(self.layout.var / "lock", "w") as file:
-            deadline = time.monotonic() + _LOCK_SECONDS
-            while True:
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                if time.monotonic() > deadline:
-                    raise StackError(f"another command has been working on {self.layout.name} for too long")
-                time.sleep(0.1)
+        problem = f"another command has been working on {self.layout.name} for too long"
+        with _lock(self.layout.var / "lock", problem):
             yield
+
+
+@contextlib.contextmanager
+def _lock(path: Path, problem: str) -> Iterator[None]:
+    """Raises StackError with this sentence when somebody else holds it for minutes."""
+    with open(path, "w") as file:
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            if time.monotonic() > deadline:
+                raise StackError(problem)
+            time.sleep(0.1)
+        yield
 
 
 def _is_free(port: int) -> bool:

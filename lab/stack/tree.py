@@ -5,6 +5,7 @@ all that runs inside, so there is never an orphan. Without root each program ask
 supervisord instead. Either way the tree is recognised by pid and start time, never by pid alone.
 """
 
+import contextlib
 import json
 import os
 import pwd
@@ -205,8 +206,7 @@ def ensure_account() -> None:
 def make_directories(layout: Layout) -> None:
     """Make the stack's directories with the owners and modes that keep others out."""
     (layout.repo / "var").mkdir(exist_ok=True)
-    layout.run.parent.mkdir(parents=True, exist_ok=True)
-    layout.run.mkdir(exist_ok=True)
+    layout.run.mkdir(parents=True, exist_ok=True)  # again if a stack that goes down takes the empty parent away
     layout.app.mkdir(exist_ok=True)
     layout.var.mkdir(exist_ok=True)
     layout.log.mkdir(exist_ok=True)
@@ -238,7 +238,7 @@ def remove_run(layout: Layout) -> None:
             layout.app.rmdir()
         if layout.run.is_dir():
             shutil.rmtree(layout.run)
-        if layout.run.parent.is_dir() and not any(layout.run.parent.iterdir()):
+        with contextlib.suppress(OSError):  # other stacks are there
             layout.run.parent.rmdir()
     elif layout.run.is_dir():
         shutil.rmtree(layout.run)
