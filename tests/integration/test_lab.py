@@ -18,6 +18,7 @@ import pytest
 
 from lab import CommandFailed, Lab, LabError
 from lab.leftovers import cgroup_directories, cgroup_pids, strays
+from lab.stack.layout import Layout
 
 pytestmark = [
     pytest.mark.integration,
@@ -26,6 +27,8 @@ pytestmark = [
 
 NAME = "t-lab"
 ROOT = Path(__file__).resolve().parents[2]
+#: Where script/test looks for the labs of a run that was killed: below are their state directories.
+LABS = Layout(os.environ.get("BERTH_STACK", "test")).var / "labs"
 SSHFS_OPTIONS = ",".join(
     [
         "IdentityFile=/etc/berth/storage.key",
@@ -41,11 +44,17 @@ SSHFS_OPTIONS = ",".join(
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    lab = Lab(NAME)
+    lab = Lab(NAME, _state_dir("own"))
     lab.down(echo=_quiet)
     lab.up(echo=_quiet)
     yield lab
     lab.down(echo=_quiet)
+
+
+def _state_dir(name: str) -> Path:
+    path = LABS / name
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 @pytest.fixture
@@ -139,9 +148,9 @@ def test_an_image_file_on_the_storage_server_serves_as_a_volume(whole_lab: Lab) 
     assert whole_lab.exec("storage", ["ls", "/var/lib/storage/volumes"]).stdout == "one.img\n"
 
 
-def test_down_does_not_hang_on_a_volume_whose_server_is_gone(tmp_path: Path) -> None:
+def test_down_does_not_hang_on_a_volume_whose_server_is_gone() -> None:
     before = _traces()
-    lab = Lab("t-leave", tmp_path)
+    lab = Lab("t-leave", _state_dir("hang"))
     lab.up(echo=_quiet)
     script = f"""
         set -e
@@ -223,9 +232,9 @@ def test_names_that_cannot_be_a_lab_are_refused() -> None:
             Lab(name)
 
 
-def test_down_leaves_nothing(tmp_path: Path) -> None:
-    before = _traces()
-    lab = Lab("t-leave", tmp_path / "labs")
+def test_down_leaves_nothing() -> None:
+    before, labs = _traces(), _state_dir("leave")
+    lab = Lab("t-leave", labs)
     lab.up(echo=_quiet)
     assert _traces() != before
     groups = [lab.plan.cgroup(spec) for spec in lab.specs]
@@ -235,14 +244,13 @@ def test_down_leaves_nothing(tmp_path: Path) -> None:
 
     assert _traces() == before
     assert not any(cgroup_directories(group) or cgroup_pids(group) for group in groups)
-    assert list((tmp_path / "labs").iterdir()) == []
+    assert list(labs.iterdir()) == []
     lab.down(echo=_quiet)
 
 
 @pytest.mark.parametrize("seconds", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8])
-def test_an_up_killed_half_way_can_be_repeated_and_removed(tmp_path: Path, seconds: float) -> None:
-    before = _traces()
-    labs = tmp_path / "labs"
+def test_an_up_killed_half_way_can_be_repeated_and_removed(seconds: float) -> None:
+    before, labs = _traces(), _state_dir("half")
     command = [sys.executable, "-m", "lab", "--state-dir", str(labs), "up", "t-half"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     threading.Event().wait(seconds)
