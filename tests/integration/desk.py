@@ -12,6 +12,9 @@ from lab import Lab
 from tests.live import Api, RunningStack, wait_for
 
 FINAL = {"ended", "failed"}
+#: Ends the guard of a node, in its shell. Until nobody is left: the one that keeps the loop, or the loop that begins a
+#: round, may have started another while the first ones were killed.
+KILL_GUARD = "while pkill -9 -xf '(timeout .* )?/bin/sh .*/guard.sh (keep|loop|round)'; do :; done"
 Answer = dict[str, Any]
 
 

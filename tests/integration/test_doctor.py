@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from lab import Lab
-from tests.integration.desk import Answer, Desk
+from tests.integration.desk import KILL_GUARD, Answer, Desk
 from tests.live import RunningStack, wait_for
 
 RULE = "BERTH-DNAT -p tcp -m tcp --dport 20999 -j DNAT --to-destination 10.0.0.1:80"
@@ -164,7 +164,7 @@ def drifts(rows: dict[str, Answer], module_desk: Desk, lab: Lab) -> list[Drift]:
         ),
         Drift(
             "the node's timer and firewall",
-            on(node, "iptables -F BERTH-ROOM; pkill -9 -xf '/bin/sh .*/guard.sh (keep|loop|round)' || true"),
+            on(node, f"{KILL_GUARD}; iptables -F BERTH-ROOM"),
             "firewall",
             8,
             lambda: None,  # the workers put the guard back

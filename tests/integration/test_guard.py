@@ -16,11 +16,11 @@ import pytest
 from compute import guard
 from compute.shell import CommandFailed, Host, SshOptions
 from lab import Lab
+from tests.integration.desk import KILL_GUARD
 from tests.live import RunningStack, wait_for
 
 IMAGE = "guarded:1"
 NODE = "node1"
-_KILL = "pkill -9 -xf '/bin/sh .*/guard.sh (keep|loop|round)'"
 _PREPARE = f"docker image inspect {IMAGE} >/dev/null 2>&1 || tar -C /usr -cf - bin/busybox | docker import - {IMAGE}"
 
 
@@ -205,7 +205,7 @@ def test_a_room_reaches_the_outside_only(bench: Bench, rooms: None) -> None:
 
 
 def test_the_firewall_comes_back_whatever_is_done_to_it(bench: Bench, rooms: None) -> None:
-    bench.sh(_KILL)  # or it would have mended before we look
+    bench.sh(KILL_GUARD)  # or it would have mended before we look
     for harm in [
         "iptables -F BERTH-OUT",
         "iptables -D BERTH-OUT -d 10.0.0.0/8 -j DROP",
@@ -245,7 +245,7 @@ def test_a_guard_that_is_killed_comes_back(bench: Bench) -> None:
     bench.sh(f"kill -9 {first}")
     wait_for(lambda: bench.loop() not in ("", first), seconds=5)
 
-    bench.sh(f"{_KILL}; rm /run/berth/guard.beat")
+    bench.sh(f"{KILL_GUARD}; rm /run/berth/guard.beat")
     report = guard.examine(bench.host, blocked=bench.blocked)
     assert report.problems == ("its timer has not run since the machine was started",)
     assert report.needs_install
@@ -293,7 +293,7 @@ def test_a_wrong_clock_is_seen(bench: Bench) -> None:
 
 
 def test_what_is_wrong_is_said_and_a_worker_mends_it(bench: Bench, stack: RunningStack) -> None:
-    bench.sh(f"{_KILL}; rm -r {guard.HOME}; touch {guard.HOME}; iptables -F BERTH-OUT", check=False)
+    bench.sh(f"{KILL_GUARD}; rm -r {guard.HOME}; touch {guard.HOME}; iptables -F BERTH-OUT", check=False)
 
     found = json.loads(stack.run_manage("doctor", "--json", check=False).stdout)
     said = [(f["promise"], f["sentence"]) for f in found if f["where"] == NODE]
