@@ -16,6 +16,7 @@ from billing import ledger, pricing, usage
 from billing.accounts import account_of
 from billing.models import BillingAccount, LedgerEntry
 from billing.pricing import NOTHING, Size, Terms
+from reservations.amounts import money
 from reservations.models import Reservation
 from reservations.pricing import Quote, Wanted
 
@@ -85,9 +86,9 @@ def _over_limit(account: BillingAccount, committed: Committed, price: Decimal) -
     if would_owe <= limit:
         return ""
     left = max(limit - (would_owe - with_tax(price)), NOTHING)
-    what = "prepaid credit" if not limit else f"limit of {limit} {account.currency}"
+    what = "prepaid credit" if not limit else f"limit of {money(limit)}"
     return (
-        f"This costs {with_tax(price)} {account.currency}, and {left} of the {what} of {account.workspace} is left"
+        f"This costs {money(with_tax(price))}, and {money(left)} of the {what} of {account.workspace} is left"
         " after what is booked already."
     )
 
@@ -100,7 +101,7 @@ def _over_budget(account: BillingAccount, committed: Committed, wanted: Wanted, 
         spent = committed.by_month.get(month, NOTHING)
         if amount and spent + amount > budget:
             return (
-                f"This costs {amount} {account.currency} in {month:%B %Y}, and {max(budget - spent, NOTHING)} of the"
-                f" budget of {budget} for {account.workspace} is left after what is booked already."
+                f"This costs {money(amount)} in {month:%B %Y}, and {money(max(budget - spent, NOTHING))} of the"
+                f" budget of {money(budget)} for {account.workspace} is left after what is booked already."
             )
     return ""

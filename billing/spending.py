@@ -1,6 +1,7 @@
 """This month in figures: spent, held, the forecast; and the mails that tell how much of a budget is spent."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -12,7 +13,7 @@ from django.template.loader import render_to_string
 from accounts.models import Role
 from billing import ledger, months, pricing, tariffs, usage
 from billing.models import BillingAccount, BudgetNotice, LedgerEntry
-from billing.pricing import NOTHING, Interval, Size
+from billing.pricing import NOTHING, Interval, Size, Terms
 from reservations.models import Reservation, WorkspaceVolume
 
 logger = logging.getLogger(__name__)
@@ -38,34 +39,50 @@ class Spending:
         return self.spent + self.to_come
 
 
-def spending(account: BillingAccount, month: date, now: datetime) -> Spending:
-    """What a month has cost until `now` and will have cost at its end."""
+@dataclass(frozen=True, slots=True)
+class Accrual:
+    """What a reservation or a kept volume adds to a month, as far as the ledger does not have it yet."""
+
+    of: Reservation | WorkspaceVolume
+    size: Size
+    terms: Terms
+    booked: list[Interval]  # what is served, and what is booked from now on
+    served: timedelta  # in this month until now
+    so_far: Decimal
+    at_end: Decimal
+
+
+def spending(account: BillingAccount, month: date, now: datetime, found: list[Accrual] | None = None) -> Spending:
+    """What a month has cost until `now` and will have cost at its end; `found` are its accruals if they are known."""
     entries = ledger.of_account(account).usage().filter(month=month)
     accrued = to_come = NOTHING
-    for served_part, booked_part in _of_reservations(account, month, now):
-        accrued += served_part
-        to_come += max(booked_part - served_part, NOTHING)
-    for so_far, at_end in _of_volumes(account, month, now):
-        accrued += so_far
-        to_come += at_end - so_far
+    for accrual in accruals(account, month, now) if found is None else found:
+        accrued += accrual.so_far
+        to_come += max(accrual.at_end - accrual.so_far, NOTHING)
     return Spending(month, entries.total(), accrued, to_come)
 
 
-def _of_reservations(account: BillingAccount, month: date, now: datetime) -> list[tuple[Decimal, Decimal]]:
-    """For each that is not settled: what it has cost in this month, and what it will have."""
+def accruals(account: BillingAccount, month: date, now: datetime) -> list[Accrual]:
+    """Whatever costs something in the month and is not in the ledger for it, in a constant number of queries."""
+    return [*_of_reservations(account, month, now), *_of_volumes(account, month, now)]
+
+
+def _of_reservations(account: BillingAccount, month: date, now: datetime) -> Iterator[Accrual]:
+    """Each that is not settled: what it has cost in this month, and what it will have."""
     start, end = months.stretch(month, account.zone)
     rows = Reservation.objects.filter(workspace=account.workspace_id, start__lt=end, end__gt=start)
     unsettled = list(usage.unsettled(rows))
     charges = LedgerEntry.objects.filter(reservation__in=unsettled, kind=LedgerEntry.Kind.CHARGE, month=month)
     charged = set(charges.values_list("reservation", flat=True))
-    found = []
     for row in unsettled:
         if row.pk in charged:
             continue
         served = usage.served(row, now)
         booked = served if row.state in usage.OVER else [*served, *_left(row, now)]
-        found.append((_part(row, served, account, month), _part(row, booked, account, month)))
-    return found
+        size, terms = usage.size_of(row), usage.terms_of(row)
+        so_far = pricing.cost(served, size, terms, end) - pricing.cost(served, size, terms, start)
+        at_end = pricing.cost(booked, size, terms, end) - pricing.cost(booked, size, terms, start)
+        yield Accrual(row, size, terms, booked, so_far.served, so_far.amount, at_end.amount)
 
 
 def _left(row: Reservation, now: datetime) -> list[Interval]:
@@ -74,27 +91,20 @@ def _left(row: Reservation, now: datetime) -> list[Interval]:
     return [(opens, row.end)] if opens < row.end else []
 
 
-def _part(row: Reservation, intervals: list[Interval], account: BillingAccount, month: date) -> Decimal:
-    size, terms = usage.size_of(row), usage.terms_of(row)
-    start, end = months.stretch(month, account.zone)
-    return (pricing.cost(intervals, size, terms, end) - pricing.cost(intervals, size, terms, start)).amount
-
-
-def _of_volumes(account: BillingAccount, month: date, now: datetime) -> list[tuple[Decimal, Decimal]]:
-    """For each kept volume that is not charged for this month: its cost until now, and until the month's end."""
+def _of_volumes(account: BillingAccount, month: date, now: datetime) -> Iterator[Accrual]:
+    """Each kept volume that is not charged for this month: its cost until now, and until the month's end."""
     start, end = months.stretch(month, account.zone)
     terms = tariffs.terms_for(account.workspace_id, start, end)
     if not any(price.per_gb_month for price in terms.prices):
-        return []
+        return
     charges = LedgerEntry.objects.filter(kind=LedgerEntry.Kind.CHARGE, month=month, volume__isnull=False)
-    volumes = WorkspaceVolume.objects.filter(workspace=account.workspace_id).select_related("volume")
-    found = []
+    volumes = WorkspaceVolume.objects.filter(workspace=account.workspace_id).select_related("volume", "service")
     for volume in volumes.exclude(pk__in=charges.values("volume")).exclude(deleted_at__lte=start):
         size = Size(Decimal(0), 0, volume.volume.size_gb)
-        at_end = pricing.cost(usage.kept_during(volume, start, end), size, terms)
+        kept = usage.kept_during(volume, start, end)
+        at_end = pricing.cost(kept, size, terms)
         so_far = pricing.cost(usage.kept_during(volume, start, min(max(now, start), end)), size, terms)
-        found.append((so_far.amount, at_end.amount))
-    return found
+        yield Accrual(volume, size, terms, kept, so_far.served, so_far.amount, at_end.amount)
 
 
 def note_budgets(now: datetime) -> int:

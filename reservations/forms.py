@@ -12,6 +12,7 @@ from accounts.models import Workspace
 from accounts.validators import no_control_characters
 from reservations import extending
 from reservations.actions import Booking
+from reservations.amounts import money
 from reservations.models import Reservation, Service, Size, StorageProfile, WorkspaceVolume
 
 COMMON_MINUTES = [15, 30, 60, 120, 240, 480, 720, 1440, 2880, 4320, 10_080, 20_160, 43_200]
@@ -121,7 +122,7 @@ class ExtensionForm(forms.Form):
         booked = reservation.end - max(timezone.now(), reservation.start)
         left_hours = max(reservation.workspace.max_hours - int(booked / timedelta(hours=1)), 0)
         choices = [
-            (minutes, f"{text} (+{self._more(reservation, minutes)} {settings.BERTH_CURRENCY})")
+            (minutes, f"{text} (+{money(self._more(reservation, minutes))})")
             for minutes, text in duration_choices(left_hours)
         ]
         self.fields["minutes"].choices = choices  # type: ignore[attr-defined]

@@ -12,10 +12,11 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from reservations import amounts
+
 register = template.Library()
 
 NOTHING = SafeString("\N{EN DASH}")
-SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£"}
 ICON_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 TONES = {
     "booked": "blue",
@@ -192,14 +193,9 @@ def cores(number: Decimal | float | None) -> str:
 
 
 @register.filter
-def money(amount: Decimal | None) -> str:
-    """In the currency of this installation: $0.50, €3.00, 0.50 CHF. Fractions of a cent show."""
-    if amount is None:
-        return NOTHING
-    cents = amount.quantize(Decimal("0.01"))
-    text = f"{cents:,.2f}" if cents == amount else f"{amount.quantize(Decimal('0.0001')).normalize():,f}"
-    symbol = SYMBOLS.get(settings.BERTH_CURRENCY)
-    return f"{symbol}{text}" if symbol else f"{text} {settings.BERTH_CURRENCY}"
+def money(amount: Decimal | None, currency: str = "") -> str:
+    """In the currency of this installation, or another one: $0.50, -€3.00, 0.50 CHF. Fractions of a cent show."""
+    return NOTHING if amount is None else amounts.money(amount, currency)
 
 
 @register.simple_tag

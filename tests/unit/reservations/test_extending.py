@@ -313,7 +313,7 @@ def test_the_page_offers_lengths_with_their_price_and_extends(soon: Reservation)
     refused = client.post(address, {"minutes": "7"})
     done = client.post(address, {"minutes": "60"})
 
-    assert f"1 hour (+{soon.price} USD)" in page.text
+    assert f"1 hour (+${soon.price})" in page.text
     assert "This length is not offered." in refused.text
     assert done["Location"] == f"/reservations/{soon.pk}/"
     assert Reservation.objects.get().end == soon.end + HOUR
