@@ -1,0 +1,256 @@
+"""Whether what was charged is what was served: each reservation and each kept volume, month by month.
+
+A month's charge is right when it is what the month adds to the sum, or when it makes up for what an earlier month was
+charged too much, or when it was right as things stood when it was entered (the end of a node that was lost is noted
+late). Whichever way, the whole must come to the same cent.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+
+from billing import audit_rows
+from billing.audit_rows import NOTHING, Booked, Books, Entry, Kept
+from billing.models import Discount, Rate
+from billing.recompute import (
+    Deal,
+    Month,
+    Span,
+    Thing,
+    after,
+    as_money,
+    cut,
+    deal,
+    due_through,
+    half_up,
+    micros,
+    month_at,
+    month_begins,
+    whole,
+)
+
+OVER = frozenset({"ending", "ended", "failed"})
+GRACE = timedelta(minutes=1)
+
+
+def usage_faults(books: Books, now: datetime) -> Iterator[str]:
+    """A sentence for each difference between what was used and what was charged for it."""
+    of_reservation: dict[int, list[Entry]] = defaultdict(list)
+    of_volume: dict[int, list[Entry]] = defaultdict(list)
+    for entry in books.entries:
+        if entry.kind == "charge" or entry.is_recount:
+            if entry.reservation:
+                of_reservation[entry.reservation].append(entry)
+            elif entry.volume:
+                of_volume[entry.volume].append(entry)
+            else:
+                yield f"entry {entry.id} charges {money(entry.amount, entry.currency)} for nothing that was used"
+    unsettled = [row.id for row in books.reservations if row.settled_at is None and row.state in OVER]
+    over_since = audit_rows.ended(unsettled) if unsettled else {}
+    for row in books.reservations:
+        yield from _reservation(books, row, of_reservation.pop(row.id, []), over_since.get(row.id), now)
+    for volume in books.volumes:
+        yield from _volume(books, volume, of_volume.pop(volume.id, []))
+    for what, strangers in (("reservation", of_reservation), ("volume", of_volume)):
+        for number, entries in strangers.items():
+            total = money(sum((entry.amount for entry in entries), NOTHING), entries[0].currency)
+            yield f"{what} {number} is another workspace's, and {total} are charged here for it"
+
+
+# ---- reservations ---------------------------------------------------------------------------------------------------
+
+
+def _reservation(
+    books: Books, row: Booked, entries: list[Entry], over_since: datetime | None, now: datetime
+) -> Iterator[str]:
+    name = f"reservation {row.id}"
+    periods = books.served.get(row.id, [])
+    if not periods and not entries:
+        return
+    try:
+        holding = deal(row.terms)
+    except (KeyError, ValueError, TypeError, ArithmeticError) as problem:
+        yield f"the terms of {name} cannot be read: {problem!r}"
+        return
+    thing = Thing(whole(row.cores, 100), row.ram_mib, 0 if row.kept_volume else row.storage_gb)
+    spans = audit_rows.spans_until(periods, micros(min(now, row.end)))
+    due = due_through(spans, thing, holding, books.zone)
+    charges = _by_month(entry for entry in entries if entry.kind == "charge")
+    yield from _twice(name, charges)
+    yield from _currencies(name, entries, holding.currency)
+    if row.settled_at is None and row.state in OVER:
+        if now - (over_since or row.ended_at or now) > GRACE:
+            left = max(due.values(), default=NOTHING) - sum((entry.amount for entry in entries), NOTHING)
+            if left:
+                yield f"{name} is over, and {money(left, holding.currency)} of it are not charged"
+        return
+    found = list(_Months(books, row, thing, holding, spans, due).faults(name, charges))
+    yield from found
+    if row.settled_at and not found and all(len(entries) == 1 for entries in charges.values()):
+        total, charged = max(due.values(), default=NOTHING), sum((entry.amount for entry in entries), NOTHING)
+        if total != charged:
+            difference = money(abs(charged - total), holding.currency)
+            yield f"{name} is charged {difference} too {'much' if charged > total else 'little'} in all"
+
+
+class _Months:
+    """The charges of one reservation, against what its months add."""
+
+    def __init__(
+        self, books: Books, row: Booked, thing: Thing, holding: Deal, spans: list[Span], due: Mapping[Month, Decimal]
+    ) -> None:
+        self.books, self.row, self.thing, self.holding = books, row, thing, holding
+        self.spans, self.due = spans, due
+        self._ran: list[tuple[datetime, datetime | None]] | None = None
+
+    def faults(self, name: str, charges: Mapping[date, list[Entry]]) -> Iterator[str]:
+        currency, closed = self.holding.currency, self.books.closed_through
+        entered = NOTHING
+        for day in sorted({date(*month, 1) for month in self.due} | charges.keys()):
+            adds = self._through(self.due, day) - self._through(self.due, day, before=True)
+            if day not in charges:
+                expected = self.row.settled_at is not None or (closed is not None and day <= closed)
+                if expected and adds and self._through(self.due, day) != entered:
+                    yield f"{name} is not charged for {day:%B %Y}: {money(adds, currency)} were served"
+                continue
+            amount = sum((entry.amount for entry in charges[day]), NOTHING)
+            if len(charges[day]) == 1 and amount != adds and not self._explained(charges[day][0], entered):
+                if not adds:
+                    yield f"{name} is charged {money(amount, currency)} for {day:%B %Y} without usage in it"
+                else:
+                    word = "much" if amount > adds else "little"
+                    much = money(abs(amount - adds), currency)
+                    yield f"{name} is charged {much} too {word} for {day:%B %Y} ({amount} instead of {adds})"
+            entered += amount
+
+    def _through(self, due: Mapping[Month, Decimal], day: date, *, before: bool = False) -> Decimal:
+        """The sum until the month's end, or until its begin."""
+        last = (day.year, day.month)
+        return max(
+            (cost for month, cost in due.items() if month < last or (month == last and not before)), default=NOTHING
+        )
+
+    def _explained(self, entry: Entry, entered: Decimal) -> bool:
+        """Whether it is what was missing to the sum, as that is known today or was known then, in any of its zones."""
+        for zone in self.books.zones:
+            for spans in (self.spans, self._as_known(entry.at)):
+                due = due_through(spans, self.thing, self.holding, zone)
+                through = self._through(due, entry.month)
+                if entry.amount in {through - entered, through - self._through(due, entry.month, before=True)}:
+                    return True
+        return False
+
+    def _as_known(self, then: datetime) -> list[Span]:
+        """What was served as it looked then: who was still taken to run reaches until then."""
+        if self._ran is None:
+            self._ran = audit_rows.ran(self.row.id)
+        closed = dict(self.spans)
+        found = []
+        for opens, closes in self._ran:
+            if opens <= then:
+                still = closes is None or closes > then
+                stop = micros(min(then, self.row.end)) if still else closed.get(micros(opens), 0)
+                found.append((micros(opens), stop))
+        return found
+
+
+# ---- kept volumes ---------------------------------------------------------------------------------------------------
+
+
+def _volume(books: Books, volume: Kept, entries: list[Entry]) -> Iterator[str]:
+    name = f"kept volume {volume.id} ({volume.name})"
+    charges = _by_month(entries)
+    yield from _twice(name, charges)
+    wanted = set(_closed_months(books, volume))
+    for day in sorted(wanted | charges.keys()):
+        there = charges.get(day, [])
+        currency = there[0].currency if there else books.currency
+        right = [_stored(books, volume, day, zone, _charged_until(charges, day), currency) for zone in books.zones]
+        amount = sum((entry.amount for entry in there), NOTHING)
+        if amount in right or len(there) > 1:
+            continue
+        if not amount:
+            yield f"{name} is not charged for {day:%B %Y}: {money(right[0], currency)} are due"
+        elif not right[0]:
+            yield f"{name} is charged {money(amount, currency)} for {day:%B %Y}, in which it cost nothing"
+        else:
+            word, much = "much" if amount > right[0] else "little", money(abs(amount - right[0]), currency)
+            yield f"{name} is charged {much} too {word} for {day:%B %Y} ({amount} instead of {right[0]})"
+
+
+def _closed_months(books: Books, volume: Kept) -> Iterator[date]:
+    if volume.since is None or books.closed_through is None:
+        return
+    month = month_at(micros(volume.since), books.zone)
+    while date(*month, 1) <= books.closed_through:
+        if volume.deleted_at is None or month_begins(month, books.zone) < micros(volume.deleted_at):
+            yield date(*month, 1)
+        month = after(month)
+
+
+def _charged_until(charges: Mapping[date, list[Entry]], day: date) -> int:
+    """Where the month before ended for this volume: elsewhere than today if the zone was changed since."""
+    before = (day - timedelta(days=1)).replace(day=1)
+    ends = [entry.until for entry in charges.get(before, []) if entry.until]
+    return max((micros(datetime.fromisoformat(end)) for end in ends), default=0)
+
+
+def _stored(books: Books, volume: Kept, day: date, zone: str, charged_until: int, currency: str) -> Decimal:
+    """What keeping it costs in a month: each price for the part of the month that it holds."""
+    month = (day.year, day.month)
+    begins, ends = month_begins(month, zone), month_begins(after(month), zone)
+    opens = max(begins, charged_until, micros(volume.since) if volume.since else ends)
+    closes = min(ends, micros(volume.deleted_at) if volume.deleted_at else ends)
+    if closes <= opens:
+        return NOTHING
+    rates = [rate for rate in books.rates if rate.currency == currency]
+    dated: list[Rate | Discount] = [*rates, *books.discounts]
+    edges = sorted({micros(edge) for row in dated for edge in _edges(row) if edge})
+    cents = Fraction(0)
+    for start, stop in cut([(opens, closes)], edges):
+        rate = next((row for row in rates if _holds(row, start)), None)
+        discount = next((row for row in books.discounts if _holds(row, start)), None)
+        if rate is None:
+            continue
+        pays = 10_000 - (whole(discount.percent, 100) if discount else 0)
+        price = volume.size_gb * whole(rate.per_gb_month, 10**8) * pays * 100
+        cents += Fraction((stop - start) * price, (ends - begins) * 10**12)
+    return as_money(half_up(cents.numerator, cents.denominator))
+
+
+def _edges(row: Rate | Discount) -> Sequence[datetime | None]:
+    return row.during.lower, row.during.upper
+
+
+def _holds(row: Rate | Discount, instant: int) -> bool:
+    lower, upper = _edges(row)
+    return lower is not None and micros(lower) <= instant and (upper is None or instant < micros(upper))
+
+
+# ---- both -----------------------------------------------------------------------------------------------------------
+
+
+def _by_month(entries: Iterator[Entry] | list[Entry]) -> dict[date, list[Entry]]:
+    found: dict[date, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        found[entry.month].append(entry)
+    return dict(found)
+
+
+def _twice(name: str, charges: Mapping[date, list[Entry]]) -> Iterator[str]:
+    for day, entries in charges.items():
+        if len(entries) > 1:
+            numbers = " and ".join(str(entry.id) for entry in entries)
+            yield f"{name} is charged {len(entries)} times for {day:%B %Y}, by the entries {numbers}"
+
+
+def _currencies(name: str, entries: list[Entry], currency: str) -> Iterator[str]:
+    for entry in entries:
+        if entry.currency != currency:
+            yield f"{name} was booked in {currency}, and entry {entry.id} charges it in {entry.currency}"
+
+
+def money(amount: Decimal, currency: str) -> str:
+    return f"{amount} {currency}"
