@@ -28,77 +28,107 @@ class Drift:
     undo: Callable[[], object]
 
 
-@pytest.fixture(scope="module")
-def rows(module_desk: Desk) -> dict[str, Answer]:
-    return {
-        "kept": module_desk.running("nginx", size="tiny", storage="C3"),
-        "gone": module_desk.running("redis", size="tiny"),
-        "over": module_desk.running("nginx", size="tiny"),
-    }
+@dataclass
+class Scene:
+    """Three reservations that run, and the hands that put their machines and rows out of order."""
+
+    desk: Desk
+    lab: Lab
+    kept: Answer
+    gone: Answer
+    over: Answer
+
+    @property
+    def node(self) -> str:
+        """Where the kept one is."""
+        return str(self.kept["node"])
+
+    def on(self, machine: str, script: str) -> Callable[[], CompletedProcess[str]]:
+        return lambda: self.lab.exec(machine, ["sh", "-c", script])
+
+    def sql(self, query: str, *values: object) -> Callable[[], object]:
+        return lambda: self.desk.sql(query, *values)
 
 
 @pytest.fixture(scope="module")
-def drifts(rows: dict[str, Answer], module_desk: Desk, lab: Lab) -> list[Drift]:
-    desk = module_desk
-    kept, gone, over = rows["kept"]["id"], rows["gone"]["id"], rows["over"]["id"]
-    node = rows["kept"]["node"]
-    [[volume]] = desk.sql("SELECT volume_id FROM reservations_container WHERE reservation_id = %s", kept)
-    image = lab.exec(node, ["docker", "inspect", "-f", "{{.Image}}", desk.container(kept)]).stdout.strip()
+def scene(module_desk: Desk, lab: Lab) -> Scene:
+    return Scene(
+        module_desk,
+        lab,
+        kept=module_desk.running("nginx", size="tiny", storage="C3"),
+        gone=module_desk.running("redis", size="tiny"),
+        over=module_desk.running("nginx", size="tiny"),
+    )
+
+
+@pytest.fixture(scope="module")
+def drifts(scene: Scene) -> list[Drift]:
+    kinds = (_of_containers, _of_rules, _of_storage, _of_capacity, _of_rows, _of_guards)
+    return [drift for kind in kinds for drift in kind(scene)]
+
+
+def by_itself() -> None:
+    """The workers mend it; or nothing is done, since it is broken already."""
+
+
+def _of_containers(scene: Scene) -> list[Drift]:
+    lab, node, gone = scene.lab, scene.node, scene.gone["id"]
+    lost = scene.desk.container(gone)
+    inspect = ["docker", "inspect", "-f", "{{.Image}}", scene.desk.container(scene.kept["id"])]
+    image = lab.exec(node, inspect).stdout.strip()
     label = ["--label", "berth.reservation=999999", "--label", "berth.expires_at=2099-01-01T00:00:00+00:00"]
-    forward = desk.sql("SELECT public_port FROM compute_forward WHERE wanted ORDER BY id")[0][0]
-    ours = _rule_of(lab, forward)
-
-    def on(machine: str, script: str) -> Callable[[], CompletedProcess[str]]:
-        return lambda: lab.exec(machine, ["sh", "-c", script])
-
-    def sql(query: str, *values: object) -> Callable[[], object]:
-        return lambda: desk.sql(query, *values)
-
-    lent = desk.sql("SELECT ram_mib, name FROM compute_node")
-
-    def lend_again() -> None:
-        for ram_mib, name in lent:
-            desk.sql("UPDATE compute_node SET ram_mib = %s WHERE name = %s", ram_mib, name)
-
-    place = "/var/lib/berth/volumes/vol-777777"
+    stranger = ["docker", "run", "-d", "--name", "berth-999999-1-main", *label, image, "sleep", "9"]
     return [
         Drift(
             "a container is gone",
-            lambda: lab.exec(rows["gone"]["node"], ["docker", "rm", "-f", desk.container(gone)]),
-            f"{desk.container(gone)} should be running for reservation {gone} but is not",
+            lambda: lab.exec(scene.gone["node"], ["docker", "rm", "-f", lost]),
+            f"{lost} should be running for reservation {gone} but is not",
             1,
-            lambda: None,  # the workers start it again
+            by_itself,
         ),
         Drift(
             "a stranger with our label",
-            lambda: lab.exec(
-                node, ["docker", "run", "-d", "--name", "berth-999999-1-main", *label, image, "sleep", "9"]
-            ),
+            lambda: lab.exec(node, stranger),
             "berth-999999-1-main carries Berth's label but belongs to no live reservation",
             1,
-            on(node, "docker rm -f berth-999999-1-main"),
+            scene.on(node, "docker rm -f berth-999999-1-main"),
         ),
         Drift(
             "a network with our label",
             lambda: lab.exec(node, ["docker", "network", "create", *label, "berth-999998-1-main"]),
             "berth-999998-1-main carries Berth's label",
             1,
-            on(node, "docker network rm berth-999998-1-main"),
+            scene.on(node, "docker network rm berth-999998-1-main"),
         ),
+    ]
+
+
+def _of_rules(scene: Scene) -> list[Drift]:
+    forward = scene.desk.sql("SELECT public_port FROM compute_forward WHERE wanted ORDER BY id")[0][0]
+    ours, table = _rule_of(scene.lab, forward), ["iptables", "-w", "5", "-t", "nat"]
+    return [
         Drift(
             "a rule is lost",
-            lambda: lab.exec("gateway", ["iptables", "-w", "5", "-t", "nat", "-D", *ours.split()]),
+            lambda: scene.lab.exec("gateway", [*table, "-D", *ours.split()]),
             f"lacks the rule -A {ours}",
             2,
-            lambda: None,  # the workers put it back
+            by_itself,
         ),
         Drift(
             "a strange rule",
-            lambda: lab.exec("gateway", ["iptables", "-w", "5", "-t", "nat", "-A", *RULE.split()]),
+            lambda: scene.lab.exec("gateway", [*table, "-A", *RULE.split()]),
             f"has a rule that nobody wants: -A {RULE}",
             2,
-            lambda: None,
+            by_itself,
         ),
+    ]
+
+
+def _of_storage(scene: Scene) -> list[Drift]:
+    on, node, place = scene.on, scene.node, "/var/lib/berth/volumes/vol-777777"
+    of_kept = "SELECT volume_id FROM reservations_container WHERE reservation_id = %s"
+    [[volume]] = scene.desk.sql(of_kept, scene.kept["id"])
+    return [
         Drift(
             "a mount",
             on(node, f"mkdir -p {place} && mount -t tmpfs none {place}"),
@@ -129,54 +159,72 @@ def drifts(rows: dict[str, Answer], module_desk: Desk, lab: Lab) -> list[Drift]:
         ),
         Drift(
             "a degraded volume",
-            sql("UPDATE compute_volume SET problem = 'It is not well.' WHERE id = %s", volume),
+            scene.sql("UPDATE compute_volume SET problem = 'It is not well.' WHERE id = %s", volume),
             f"vol-{volume} is degraded: It is not well.",
             3,
-            sql("UPDATE compute_volume SET problem = '' WHERE id = %s", volume),
+            scene.sql("UPDATE compute_volume SET problem = '' WHERE id = %s", volume),
         ),
+    ]
+
+
+def _of_capacity(scene: Scene) -> list[Drift]:
+    lent = scene.desk.sql("SELECT ram_mib, name FROM compute_node")
+
+    def lend_again() -> None:
+        for ram_mib, name in lent:
+            scene.desk.sql("UPDATE compute_node SET ram_mib = %s WHERE name = %s", ram_mib, name)
+
+    return [
         Drift(
             "the plan",
-            sql("UPDATE compute_loadstep SET ram_mib = ram_mib + 64"),
+            scene.sql("UPDATE compute_loadstep SET ram_mib = ram_mib + 64"),
             "the plan and the bookings differ",
             5,
-            sql("UPDATE compute_loadstep SET ram_mib = ram_mib - 64"),
+            scene.sql("UPDATE compute_loadstep SET ram_mib = ram_mib - 64"),
         ),
         Drift(
             "more in use than is lent",
-            sql("UPDATE compute_node SET ram_mib = 100"),
+            scene.sql("UPDATE compute_node SET ram_mib = 100"),
             "are in use, 100 MiB",
             5,
             lend_again,
         ),
+    ]
+
+
+def _of_rows(scene: Scene) -> list[Drift]:
+    over = scene.over["id"]
+    return [
         Drift(
             "a bill that runs on",
-            sql("UPDATE reservations_reservation SET state = 'stopped', wish = 'stop' WHERE id = %s", over),
+            scene.sql("UPDATE reservations_reservation SET state = 'stopped', wish = 'stop' WHERE id = %s", over),
             "is charged although it does not run",
             6,
-            sql("UPDATE reservations_reservation SET state = 'running', wish = 'run' WHERE id = %s", over),
+            scene.sql("UPDATE reservations_reservation SET state = 'running', wish = 'run' WHERE id = %s", over),
         ),
         Drift(
             "one that nobody looks at",
-            sql("UPDATE reservations_reservation SET look_at = now() - interval '5 minutes' WHERE id = %s", kept),
+            scene.sql(
+                "UPDATE reservations_reservation SET look_at = now() - interval '5 minutes' WHERE id = %s",
+                scene.kept["id"],
+            ),
             "is running and late",
             7,
-            lambda: None,
-        ),
-        Drift(
-            "the node's timer and firewall",
-            on(node, f"{KILL_GUARD}; iptables -F BERTH-ROOM"),
-            "firewall",
-            8,
-            lambda: None,  # the workers put the guard back
+            by_itself,
         ),
         Drift(
             "a history that ends otherwise",
-            lambda: None,  # it is the same row as that of the bill
+            by_itself,  # it is the same row as that of the bill
             f"reservation {over}: is stopped, but its history ends otherwise",
             10,
-            lambda: None,
+            by_itself,
         ),
     ]
+
+
+def _of_guards(scene: Scene) -> list[Drift]:
+    kill = f"{KILL_GUARD}; iptables -F BERTH-ROOM"
+    return [Drift("the node's timer and firewall", scene.on(scene.node, kill), "firewall", 8, by_itself)]
 
 
 def _rule_of(lab: Lab, port: int) -> str:
