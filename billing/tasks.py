@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from billing import charging, spending
+from billing import charging, invoices, mailing, spending
 from compute.alone import one_at_a_time
 
 
@@ -17,3 +17,15 @@ def settle() -> None:
 @one_at_a_time
 def note_budgets() -> None:
     spending.note_budgets(timezone.now())
+
+
+@shared_task
+@one_at_a_time
+def issue_invoices() -> None:
+    invoices.issue_due(timezone.now())
+
+
+@shared_task
+@one_at_a_time
+def mail_invoices() -> None:
+    mailing.mail_due(timezone.now)

@@ -70,6 +70,8 @@ app.conf.beat_schedule = {
     "sweep volumes": {"task": "reservations.tasks.sweep_volumes", "schedule": 60.0, "options": {"expires": 60}},
     "settle": {"task": "billing.tasks.settle", "schedule": 10.0, "options": {"expires": 10}},
     "note budgets": {"task": "billing.tasks.note_budgets", "schedule": 60.0, "options": {"expires": 60}},
+    "issue invoices": {"task": "billing.tasks.issue_invoices", "schedule": 600.0, "options": {"expires": 600}},
+    "mail invoices": {"task": "billing.tasks.mail_invoices", "schedule": 60.0, "options": {"expires": 60}},
     "forget the past": {"task": "reservations.tasks.prune", "schedule": 3600.0, "options": {"expires": 3600}},
 }
 # Where the workers cannot do all that is in the queue, sweeps and hints (0) come first, then probes, then the rounds.

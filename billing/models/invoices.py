@@ -37,7 +37,8 @@ class InvoiceQuerySet(models.QuerySet["Invoice"]):
         """Each with `settled`, what was paid of it or taken from credit."""
         settled = Settlement.objects.filter(invoice=models.OuterRef("pk")).order_by().values("invoice")
         total = models.Subquery(settled.annotate(total=Sum("amount")).values("total"))
-        return self.annotate(settled=Coalesce(total, Value(Decimal("0.00")), output_field=money()))
+        found = {"settled": Coalesce(total, Value(Decimal("0.00")), output_field=money())}
+        return self.annotate(**found)  # by a dict: the model declares the name, so that mypy knows it everywhere
 
     def open(self) -> "InvoiceQuerySet":
         """Those of which something is still to be paid."""
