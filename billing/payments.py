@@ -197,7 +197,7 @@ def take_back_credit(
         account = lock(entry.workspace_id)
         reason = checked_reason(reason)
         if entry.kind != LedgerEntry.Kind.CREDIT:
-            raise Refused("", f"A {entry.get_kind_display()} is no credit.")
+            raise Refused("", f"A {entry.get_kind_display().lower()} is no credit.")
         left = min(_left_of(entry), available_credit(entry.workspace_id))
         if left <= 0:
             raise Refused("", "Nothing is left of this credit: it was used or taken back.")
@@ -227,7 +227,7 @@ def correct(
         check_amount(abs(amount))
         reason = checked_reason(reason)
         if entry.kind != LedgerEntry.Kind.CHARGE:
-            raise Refused("", f"A {entry.get_kind_display()} cannot be corrected, only a charge.")
+            raise Refused("", f"A {entry.get_kind_display().lower()} cannot be corrected, only a charge.")
         left = _left_of(entry)
         if amount > left:
             raise Refused("amount", f"Only {max(left, NOTHING)} {entry.currency} are left of this charge.")
