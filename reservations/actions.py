@@ -1,6 +1,7 @@
 """What a customer can do: each one durable transaction, its audit row inside, hints after the commit."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -170,8 +171,7 @@ def book(
             workspace = Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
             if once and (first := earlier(by, once)):
                 return first, False
-            start, end = check(booking, workspace, now)
-            reservation = _write(booking, workspace, start, end, by, now)
+            reservation = hold(booking=booking, workspace=workspace, by=by, now=now)
             if once:
                 IdempotencyKey.objects.create(
                     user=by, key=once[0], fingerprint=fingerprint(once[1]), reservation=reservation
@@ -242,12 +242,17 @@ def wanted(booking: Booking, workspace: Workspace, start: datetime, end: datetim
     )
 
 
-def _write(
-    booking: Booking, workspace: Workspace, start: datetime, end: datetime, by: User, now: datetime
+def hold(
+    *, booking: Booking, workspace: Workspace, by: User, now: datetime, exclude: Collection[int] = ()
 ) -> Reservation:
+    """What `book` writes, within a transaction of the caller, who has locked the workspace's row; nobody is told.
+
+    `exclude` are nodes that it must not be on. Raises as `book` does.
+    """
+    start, end = check(booking, workspace, now)
     place = need(booking, workspace, start, end, now)
     ports = [PortRequest(port["name"], port["kind"], port["port"]) for port in booking.service.ports]
-    allocation, forwards = capacity.place(place.request, ports, rest=port_rest())
+    allocation, forwards = capacity.place(place.request, ports, rest=port_rest(), exclude=exclude)
     reservation = Reservation.objects.create(
         workspace=workspace,
         created_by=by,
@@ -370,9 +375,16 @@ def _last_sight(reservation: Reservation) -> datetime | None:
 def wish(*, reservation: Reservation, wish: Reservation.Wish, by: User, now: datetime) -> bool:
     """Stop it (place and data are kept) or run it again; False when it is ending or over."""
     with transaction.atomic(durable=True):
-        rows = Reservation.objects.filter(pk=reservation.pk).live().exclude(state=State.ENDING)
-        if not rows.update(wish=wish, look_at=now):
+        if not note_wish(reservation=reservation, wish=wish, by=by, now=now):
             return False
-        audit.record(by=by, action=f"reservation.{wish}", target=f"reservation:{reservation.pk}")
         hint_after_commit(reservation.pk)
+    return True
+
+
+def note_wish(*, reservation: Reservation, wish: Reservation.Wish, by: User, now: datetime) -> bool:
+    """What `wish` writes, within a transaction of the caller; nobody is told."""
+    rows = Reservation.objects.filter(pk=reservation.pk).live().exclude(state=State.ENDING)
+    if not rows.update(wish=wish, look_at=now):
+        return False
+    audit.record(by=by, action=f"reservation.{wish}", target=f"reservation:{reservation.pk}")
     return True

@@ -116,19 +116,24 @@ def hold_on(reservation: Reservation, now: datetime) -> None:
 def finish(reservation: Reservation, now: datetime) -> None:
     """Give the ports back and close it, as ended or as failed."""
     with transaction.atomic(durable=True):
-        _give_up_unused(reservation)
-        endpoints = Endpoint.objects.select_related("forward").filter(reservation=reservation)
-        capacity.release_ports([endpoint.forward for endpoint in endpoints], now, actions.port_rest())
-        reservation.refresh_from_db(fields=["failure"])
-        transition(
-            reservation,
-            State.FAILED if reservation.failure else State.ENDED,
-            text=reservation.failure or "Everything of it was removed.",
-            by=PLATFORM,
-            now=now,
-            token=reservation.claim_token,
-            reason=reservation.failure,
-        )
+        note_over(reservation, now)
+
+
+def note_over(reservation: Reservation, now: datetime) -> None:
+    """What `finish` writes, within a transaction of the caller."""
+    _give_up_unused(reservation)
+    endpoints = Endpoint.objects.select_related("forward").filter(reservation=reservation)
+    capacity.release_ports([endpoint.forward for endpoint in endpoints], now, actions.port_rest())
+    reservation.refresh_from_db(fields=["failure"])
+    transition(
+        reservation,
+        State.FAILED if reservation.failure else State.ENDED,
+        text=reservation.failure or "Everything of it was removed.",
+        by=PLATFORM,
+        now=now,
+        token=reservation.claim_token,
+        reason=reservation.failure,
+    )
 
 
 def _give_up_unused(reservation: Reservation) -> None:

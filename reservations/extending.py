@@ -38,14 +38,7 @@ def extend(*, reservation: Reservation, length: timedelta, by: User, now: dateti
     """
     try:
         with transaction.atomic(durable=True):
-            workspace = Workspace.objects.select_for_update(no_key=True).get(pk=reservation.workspace_id)
-            row = Reservation.objects.select_for_update(no_key=True).get(pk=reservation.pk)
-            _check(row, workspace, length, now)
-            _hold(row, workspace, row.end + length)
-            quote = quoted(row, row.end + length)
-            if problem := prices().refusal(_wanted(row, row.end + length), quote, reservation_id=row.pk, now=now):
-                raise actions.CannotAfford(problem)
-            _write(row, row.end + length, quote, by, now)
+            row = prolong(reservation=reservation, length=length, by=by, now=now)
             hint_after_commit(row.pk)
             return row
     except IntegrityError as problem:
@@ -53,6 +46,19 @@ def extend(*, reservation: Reservation, length: timedelta, by: User, now: dateti
             if constraint in str(problem):
                 raise CannotExtend(sentence) from problem
         raise
+
+
+def prolong(*, reservation: Reservation, length: timedelta, by: User, now: datetime) -> Reservation:
+    """What `extend` writes, within a transaction of the caller; nobody is told. Raises as `extend` does."""
+    workspace = Workspace.objects.select_for_update(no_key=True).get(pk=reservation.workspace_id)
+    row = Reservation.objects.select_for_update(no_key=True).get(pk=reservation.pk)
+    _check(row, workspace, length, now)
+    _hold(row, workspace, row.end + length)
+    quote = quoted(row, row.end + length)
+    if problem := prices().refusal(_wanted(row, row.end + length), quote, reservation_id=row.pk, now=now):
+        raise actions.CannotAfford(problem)
+    _write(row, row.end + length, quote, by, now)
+    return row
 
 
 def _check(row: Reservation, workspace: Workspace, length: timedelta, now: datetime) -> None:
