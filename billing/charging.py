@@ -44,9 +44,13 @@ def workspaces_to_settle() -> list[int]:
 def settle(workspace_id: int, now: datetime) -> int:
     """Charge what is over of one workspace, in one transaction. A second time changes nothing."""
     with transaction.atomic(durable=True):
-        account = lock(workspace_id)
-        rows = Reservation.objects.filter(workspace=workspace_id, state__in=usage.OVER)
-        return _charge(account, usage.unsettled(rows), now, None)
+        return charge_what_is_over(lock(workspace_id), now)
+
+
+def charge_what_is_over(account: BillingAccount, now: datetime) -> int:
+    """What `settle` enters, within a transaction of the caller, who has locked the account."""
+    rows = Reservation.objects.filter(workspace=account.workspace_id, state__in=usage.OVER)
+    return _charge(account, usage.unsettled(rows), now, None)
 
 
 def close(account: BillingAccount, month: date, now: datetime) -> None:
@@ -58,8 +62,7 @@ def close(account: BillingAccount, month: date, now: datetime) -> None:
     if now < end:
         raise ValueError(f"{month:%Y-%m} is not over in {account.zone.key}")
     rows = Reservation.objects.filter(workspace=account.workspace_id)
-    over = rows.filter(state__in=usage.OVER)
-    _charge(account, usage.unsettled(over), now, None)
+    charge_what_is_over(account, now)
     running = rows.exclude(state__in=usage.OVER).filter(usage_periods__during__startswith__lt=end).distinct()
     _charge(account, usage.unsettled(running), now, month)
     for each in _open_months(account, month):
