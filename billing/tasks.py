@@ -3,7 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
-from billing import charging, invoices, mailing, spending
+from billing import charging, invoices, mailing, nightly, spending
 from compute.alone import one_at_a_time
 
 
@@ -29,3 +29,15 @@ def issue_invoices() -> None:
 @one_at_a_time
 def mail_invoices() -> None:
     mailing.mail_due(timezone.now)
+
+
+@shared_task
+@one_at_a_time
+def audit_ledger() -> None:
+    nightly.audit_all(timezone.now())
+
+
+@shared_task
+@one_at_a_time
+def tell_of_audit() -> None:
+    nightly.tell()

@@ -10,6 +10,7 @@ import threading
 from typing import Any
 
 from celery import Celery
+from celery.schedules import crontab
 from celery.signals import before_task_publish, worker_ready
 
 from portal.env import load_env_file
@@ -72,6 +73,8 @@ app.conf.beat_schedule = {
     "note budgets": {"task": "billing.tasks.note_budgets", "schedule": 60.0, "options": {"expires": 60}},
     "issue invoices": {"task": "billing.tasks.issue_invoices", "schedule": 600.0, "options": {"expires": 600}},
     "mail invoices": {"task": "billing.tasks.mail_invoices", "schedule": 60.0, "options": {"expires": 60}},
+    "audit ledger": {"task": "billing.tasks.audit_ledger", "schedule": crontab(hour=2, minute=40)},  # UTC
+    "tell of audit": {"task": "billing.tasks.tell_of_audit", "schedule": 600.0, "options": {"expires": 600}},
     "forget the past": {"task": "reservations.tasks.prune", "schedule": 3600.0, "options": {"expires": 3600}},
 }
 # Where the workers cannot do all that is in the queue, sweeps and hints (0) come first, then probes, then the rounds.

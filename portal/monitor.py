@@ -8,6 +8,7 @@ from django.urls import path
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
+from billing.models import LedgerAudit
 from compute.fleet import node_rows
 from compute.health import brake
 from compute.models import Gateway, StorageServer
@@ -35,6 +36,7 @@ def index(request: HttpRequest) -> HttpResponse:
             "beat_seen_at": last_sweep(),
         },
         "brake": brake(now),
+        "audit": LedgerAudit.objects.first(),
         "now": now,
     }
     partial = request.headers.get("HX-Target") == "monitor"
