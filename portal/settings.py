@@ -267,6 +267,11 @@ BERTH_INVOICE_PREFIX = env.matching(
 )
 BERTH_INVOICE_NOTE = env.lines("BERTH_INVOICE_NOTE", "")
 BERTH_INVOICE_DUE_DAYS = env.whole("BERTH_INVOICE_DUE_DAYS", 14, 0, 365)
+BERTH_STRIPE_SECRET_KEY = env.text("BERTH_STRIPE_SECRET_KEY", "")  # empty: no card payments
+BERTH_STRIPE_WEBHOOK_SECRET = env.text("BERTH_STRIPE_WEBHOOK_SECRET", "")
+BERTH_STRIPE_API = env.matching("BERTH_STRIPE_API", "https://api.stripe.com", r"https?://[^\s/]+", "an address")
+if BERTH_STRIPE_SECRET_KEY and not BERTH_STRIPE_WEBHOOK_SECRET:
+    raise env.BadSetting("BERTH_STRIPE_WEBHOOK_SECRET", "is needed: only it tells a payment from a forgery")
 
 LOGGING = {
     "version": 1,
@@ -274,11 +279,6 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.text("BERTH_LOG_LEVEL", "INFO").upper()},
-    "loggers": {
-        "kombu": {"level": "WARNING"},
-        "amqp": {"level": "WARNING"},
-        "docker": {"level": "WARNING"},
-        "fontTools": {"level": "WARNING"},
-    },
+    "loggers": {"kombu": {"level": "WARNING"}, "amqp": {"level": "WARNING"}, "docker": {"level": "WARNING"}},
 }
 SILENCED_SYSTEM_CHECKS: list[str] = []

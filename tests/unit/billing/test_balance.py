@@ -104,6 +104,14 @@ class Money(RuleBasedStateMachine):
         amount = (entry.amount * part).quantize(Decimal("0.01"))
         self.attempt(payments.correct, entry=entry, amount=amount, reason="Slow")
 
+    @precondition(lambda self: self.entries("charge"))
+    @rule(data=st.data())
+    def come_to_a_credit_note(self, data: Any) -> None:
+        self.end_the_month()
+        entry = data.draw(st.sampled_from(self.entries("charge")))
+        self.attempt(payments.correct, entry=entry, amount=entry.amount, reason="Never served")
+        self.end_the_month()
+
     @invariant()
     def the_balance_is_what_it_is_made_of(self) -> None:
         if hasattr(self, "workspace"):

@@ -28,7 +28,8 @@ def correct(entry: LedgerEntry, amount: str, **values: Any) -> LedgerEntry:
 
 def take_back(entry: LedgerEntry, amount: str | None = None, **values: Any) -> LedgerEntry:
     usual = {"reason": "A mistake", "by": "test", "now": NOW}
-    return payments.take_back_credit(entry=entry, amount=None if amount is None else Decimal(amount), **usual, **values)
+    some = None if amount is None else Decimal(amount)
+    return payments.take_back_credit(entry=entry, amount=some, **{**usual, **values})
 
 
 # ---- credit ---------------------------------------------------------------------------------------------------------
@@ -137,8 +138,8 @@ def test_no_more_of_a_credit_is_taken_back_than_is_left(workspace: Workspace) ->
 def test_a_credit_is_not_taken_back_out_of_another_one(workspace: Workspace) -> None:
     entry = grant(workspace, "5.00")
     grant(workspace, "50.00")
-    take_back(entry)
 
+    assert take_back(entry).amount == Decimal("5.00")
     with pytest.raises(Refused, match="Nothing is left"):
         take_back(entry)
 

@@ -10,8 +10,8 @@ from billing.models import LedgerEntry, Payment
 from billing.payments import Refused
 from tests.factories import NOW, make_user, workspace_of
 from tests.unit.billing.bills import adds_up, make_charge, make_invoice
-from tests.unit.billing.test_credit import correct, grant, take_back
-from tests.unit.billing.test_payments import pay, receive
+from tests.unit.billing.test_credit import correct, take_back
+from tests.unit.billing.test_payments import grant, pay, receive
 from tests.unit.reservations.test_races import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
