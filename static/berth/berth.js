@@ -100,6 +100,7 @@
     const timeButton = target.closest("[data-use-time]");
     if (timeButton) useTime(timeButton);
     if (target.closest("[data-theme-toggle]")) toggleTheme();
+    if (target.closest("[data-print]")) window.print();
     for (const menu of document.querySelectorAll("details[data-menu][open]")) {
       if (!menu.contains(target)) menu.open = false;
     }
