@@ -1,17 +1,12 @@
 """An invoice as PDF: made once from the template of its page, and kept, so that everybody gets the same bytes."""
 
 import hashlib
-import threading
-from functools import cache
 from typing import Any
 
-from django.conf import settings
 from django.template.loader import render_to_string
 
+from billing import typesetting
 from billing.models import Invoice, InvoiceDocument
-
-CSS = "static/berth/invoice-print.css"
-_rendering = threading.Lock()  # Pango is one thread's at a time
 
 
 def pdf_of(invoice: Invoice) -> bytes:
@@ -45,42 +40,12 @@ def body_context(invoice: Invoice) -> dict[str, Any]:
 
 
 def render(invoice: Invoice) -> bytes:
-    """The PDF as it would be made now. It takes nothing from the network and no file."""
+    """The PDF as it would be made now. Raises typesetting.CannotTypeset."""
     author = (invoice.seller.splitlines() or [""])[0]
     context = {**body_context(invoice), "author": author, "issued_at": invoice.issued_at.isoformat(timespec="seconds")}
-    return html_to_pdf(render_to_string("billing/invoice_pdf.html", context))
-
-
-def html_to_pdf(html: str) -> bytes:
-    # Imported late: these are 40 MiB that a web server has no need of until somebody wants a PDF.
-    import weasyprint
-
-    with _rendering:
-        document = weasyprint.HTML(string=html, url_fetcher=_nothing())
-        pdf: bytes = document.write_pdf(stylesheets=[_css()], pdf_tags=True)
-    return pdf
+    return typesetting.pdf(render_to_string("billing/invoice_pdf.html", context))
 
 
 def _kept(invoice: Invoice) -> bytes:
     pdf = InvoiceDocument.objects.values_list("pdf", flat=True).get(invoice=invoice)
     return bytes(pdf or b"")
-
-
-@cache
-def _css() -> Any:
-    import weasyprint
-
-    text = (settings.BASE_DIR / CSS).read_text(encoding="utf-8")
-    return weasyprint.CSS(string=text, url_fetcher=_nothing())
-
-
-@cache
-def _nothing() -> Any:
-    """What fetches whatever a page refers to: an invoice refers to nothing, so all of it is refused."""
-    from weasyprint.urls import URLFetcher
-
-    class NothingFetched(URLFetcher):  # type: ignore[misc]  # WeasyPrint has no types
-        def fetch(self, url: str, headers: Any = None) -> Any:
-            raise ValueError(f"an invoice takes nothing from elsewhere, not {url[:200]}")
-
-    return NothingFetched()

@@ -34,8 +34,9 @@ def served(line: InvoiceLine, zone: str) -> str:
         return ""
     start, end = (at.astimezone(ZoneInfo(zone)) for at in (line.served_from, line.served_until))
     same_day = start.date() == end.date() and start.utcoffset() == end.utcoffset()
-    return f"{_when(start)} \N{EN DASH} {f'{end:%H:%M}' if same_day else _when(end)}"
+    return f"{_when(start)}\N{NO-BREAK SPACE}\N{EN DASH} {f'{end:%H:%M}' if same_day else _when(end)}"
 
 
 def _when(at: datetime) -> str:
-    return f"{day(at)}, {at:%H:%M}"
+    """In one line, wherever the whole is broken."""
+    return f"{day(at)}, {at:%H:%M}".replace(" ", "\N{NO-BREAK SPACE}")
