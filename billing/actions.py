@@ -34,17 +34,18 @@ def set_rate(
     end: datetime | None,
     by: object,
     now: datetime,
+    replace: bool = False,
     **prices: Any,
 ) -> Rate:
     """Let these prices hold over [start, end), for everybody or for one workspace; `start` None is now.
 
-    They are for what is booked, extended or kept from now on.
+    They are for what is booked, extended or kept from now on. `replace`: the rate that holds at the start ends then.
 
     `prices`: per_core_hour, per_gib_hour, per_gb_month, rounding. Raises InvalidPrice: a price below zero or absurd, a
     start in the past (what was served keeps its price), or another rate that holds at that time.
     """
     rate = Rate(workspace=workspace, currency=settings.BERTH_CURRENCY, **prices)
-    return _begin(rate, start, end, by, now)
+    return _begin(rate, start, end, by, now, replace)
 
 
 def set_discount(
@@ -56,9 +57,13 @@ def set_discount(
     end: datetime | None,
     by: object,
     now: datetime,
+    replace: bool = False,
 ) -> Discount:
-    """Take so many percent off what the workspace books over [start, end). Raises InvalidPrice."""
-    return _begin(Discount(workspace=workspace, percent=percent, reason=reason.strip()), start, end, by, now)
+    """Take so many percent off what the workspace books over [start, end). Raises InvalidPrice.
+
+    `replace`: the discount that holds at the start ends then.
+    """
+    return _begin(Discount(workspace=workspace, percent=percent, reason=reason.strip()), start, end, by, now, replace)
 
 
 def end_price(*, price: PriceRow, at: datetime, by: object, now: datetime) -> PriceRow:
@@ -121,7 +126,9 @@ def _change(workspace: Workspace, by: object, action: str, **values: Any) -> Bil
     return account
 
 
-def _begin(row: PriceRow, start: datetime | None, end: datetime | None, by: object, now: datetime) -> PriceRow:
+def _begin(
+    row: PriceRow, start: datetime | None, end: datetime | None, by: object, now: datetime, replace: bool
+) -> PriceRow:
     start = start or now
     if start < now:
         raise InvalidPrice({"start": "It cannot begin in the past: what was served keeps its price."})
@@ -131,6 +138,8 @@ def _begin(row: PriceRow, start: datetime | None, end: datetime | None, by: obje
     with transaction.atomic(durable=True):
         # One at a time: the exclusion constraint would refuse the second of two at once, but not in words.
         lock_table(type(row))
+        if replace:
+            _end_the_one_before(row, start, by)
         try:
             row.full_clean()
         except ValidationError as problem:
@@ -140,6 +149,16 @@ def _begin(row: PriceRow, start: datetime | None, end: datetime | None, by: obje
             by=by, action=f"{_kind(row)}.begin", target=f"{_kind(row)}:{row.pk}", what=str(row), start=start.isoformat()
         )
     return row
+
+
+def _end_the_one_before(row: PriceRow, at: datetime, by: object) -> None:
+    rows = type(row).objects.filter(workspace=row.workspace, during__contains=at, during__startswith__lt=at)
+    if isinstance(row, Rate):
+        rows = rows.filter(currency=row.currency)
+    for before in rows:
+        before.during = DateTimeTZRange(before.during.lower, at, "[)")
+        before.save(update_fields=["during"])
+        audit.record(by=by, action=f"{_kind(row)}.end", target=f"{_kind(row)}:{before.pk}", at=at.isoformat())
 
 
 def _sentences(problem: ValidationError) -> dict[str, str]:
