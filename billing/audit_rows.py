@@ -26,6 +26,7 @@ from reservations.models import Event, Reservation, UsagePeriod, WorkspaceVolume
 from reservations.states import State
 
 NOTHING = Decimal("0.00")
+OVER = frozenset({"ending", "ended", "failed"})
 
 
 class Entry(NamedTuple):
@@ -60,10 +61,10 @@ class Booked(NamedTuple):
     ram_mib: int
     storage_gb: int
     kept_volume: int | None
+    start: datetime
     end: datetime
     terms: dict[str, Any]
     settled_at: datetime | None
-    ended_at: datetime | None
 
 
 class Kept(NamedTuple):
@@ -125,6 +126,7 @@ class Books:
     days: dict[int, Decimal] = field(default_factory=dict)
     reservations: list[Booked] = field(default_factory=list)
     served: dict[int, list[tuple[int, int | None]]] = field(default_factory=lambda: defaultdict(list))
+    over_since: dict[int, datetime] = field(default_factory=dict)  # of those that are over and not settled
     volumes: list[Kept] = field(default_factory=list)
     rates: list[Rate] = field(default_factory=list)
     discounts: list[Discount] = field(default_factory=list)
@@ -171,6 +173,10 @@ def _read_usage(books: dict[int, Books]) -> None:
     for pk, number, during in periods.values_list("reservation__workspace", "reservation", "during"):
         upper = during.upper and micros(during.upper)
         books[pk].served[number].append((micros(during.lower), upper))
+    open_ones = Reservation.objects.filter(of, state__in=OVER, settled_at=None)
+    endings = Event.objects.filter(reservation__in=open_ones, new_state=State.ENDING).order_by("at")
+    for pk, number, at in endings.values_list("reservation__workspace", "reservation", "at"):
+        books[pk].over_since[number] = at
     kept = WorkspaceVolume.objects.filter(of)
     for volume in _rows(
         Kept, kept, workspace="workspace_id", size_gb="volume__size_gb", since="volume__formatted_at"
@@ -217,12 +223,6 @@ def ran(reservation: int) -> list[tuple[datetime, datetime | None]]:
         if new == State.RUNNING:
             found.append((at, None))
     return found
-
-
-def ended(reservations: Sequence[int]) -> dict[int, datetime]:
-    """Since when each of these is being taken down."""
-    events = Event.objects.filter(reservation__in=reservations, new_state=State.ENDING).order_by("at")
-    return dict(events.values_list("reservation", "at"))
 
 
 def spans_until(periods: Sequence[tuple[int, int | None]], until: int) -> list[Span]:

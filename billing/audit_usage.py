@@ -12,7 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from billing import audit_rows
-from billing.audit_rows import NOTHING, Booked, Books, Entry, Kept
+from billing.audit_rows import NOTHING, OVER, Booked, Books, Entry, Kept
 from billing.models import Discount, Rate
 from billing.recompute import (
     Deal,
@@ -31,7 +31,6 @@ from billing.recompute import (
     whole,
 )
 
-OVER = frozenset({"ending", "ended", "failed"})
 GRACE = timedelta(minutes=1)
 
 
@@ -47,10 +46,8 @@ def usage_faults(books: Books, now: datetime) -> Iterator[str]:
                 of_volume[entry.volume].append(entry)
             else:
                 yield f"entry {entry.id} charges {money(entry.amount, entry.currency)} for nothing that was used"
-    unsettled = [row.id for row in books.reservations if row.settled_at is None and row.state in OVER]
-    over_since = audit_rows.ended(unsettled) if unsettled else {}
     for row in books.reservations:
-        yield from _reservation(books, row, of_reservation.pop(row.id, []), over_since.get(row.id), now)
+        yield from _reservation(books, row, of_reservation.pop(row.id, []), now)
     for volume in books.volumes:
         yield from _volume(books, volume, of_volume.pop(volume.id, []))
     for what, strangers in (("reservation", of_reservation), ("volume", of_volume)):
@@ -62,9 +59,7 @@ def usage_faults(books: Books, now: datetime) -> Iterator[str]:
 # ---- reservations ---------------------------------------------------------------------------------------------------
 
 
-def _reservation(
-    books: Books, row: Booked, entries: list[Entry], over_since: datetime | None, now: datetime
-) -> Iterator[str]:
+def _reservation(books: Books, row: Booked, entries: list[Entry], now: datetime) -> Iterator[str]:
     name = f"reservation {row.id}"
     periods = books.served.get(row.id, [])
     if not periods and not entries:
@@ -74,14 +69,17 @@ def _reservation(
     except (KeyError, ValueError, TypeError, ArithmeticError) as problem:
         yield f"the terms of {name} cannot be read: {problem!r}"
         return
+    opens, closes = micros(row.start), micros(row.end)
+    if any(begun < opens or (over or 0) > closes for begun, over in periods):
+        yield f"{name} is noted to have served outside of what was booked"
     thing = Thing(whole(row.cores, 100), row.ram_mib, 0 if row.kept_volume else row.storage_gb)
-    spans = audit_rows.spans_until(periods, micros(min(now, row.end)))
+    spans = audit_rows.spans_until(periods, min(micros(now), closes))
     due = due_through(spans, thing, holding, books.zone)
     charges = _by_month(entry for entry in entries if entry.kind == "charge")
     yield from _twice(name, charges)
     yield from _currencies(name, entries, holding.currency)
     if row.settled_at is None and row.state in OVER:
-        if now - (over_since or row.ended_at or now) > GRACE:
+        if now - books.over_since.get(row.id, row.end) > GRACE:
             left = max(due.values(), default=NOTHING) - sum((entry.amount for entry in entries), NOTHING)
             if left:
                 yield f"{name} is over, and {money(left, holding.currency)} of it are not charged"
