@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing import pricing
+from billing import months, pricing
 from billing.pricing import Cost, Interval, Price, Rounding, Size, Terms
 
 HOUR = timedelta(hours=1)
@@ -96,7 +96,7 @@ def test_an_hour_has_the_price_of_the_instant_it_begins_at() -> None:
     ],
 )
 def test_a_whole_month_of_storage_costs_its_price_whatever_its_length(month: date, zone: str) -> None:
-    start, end = pricing.months.stretch(month, ZoneInfo(zone))
+    start, end = months.stretch(month, ZoneInfo(zone))
     price = Price(start, Decimal(0), per_gb_month=Decimal("0.10"))
 
     assert pricing.cost([(start, end)], size(storage_gb=5), terms(price, zone=zone)).storage == Decimal("0.50")

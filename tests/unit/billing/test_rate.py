@@ -17,7 +17,7 @@ from reservations.models import Reservation, UsagePeriod
 from tests.factories import HOUR, NOW, at, make_node, make_reservation, make_user, workspace_of
 
 pytestmark = pytest.mark.django_db
-PRICES = {"per_core_hour": Decimal(1), "per_gib_hour": Decimal(0), "per_gb_month": Decimal(0)}
+PRICES: dict[str, Any] = {"per_core_hour": Decimal(1), "per_gib_hour": Decimal(0), "per_gb_month": Decimal(0)}
 
 
 @pytest.fixture(autouse=True)
@@ -88,9 +88,10 @@ def test_what_is_added_has_the_price_of_today() -> None:
         ("rounding", "day", "not a valid choice"),
     ],
 )
-def test_a_negative_or_absurd_rate_is_refused(field: str, value: object, sentence: str) -> None:
+def test_a_negative_or_absurd_rate_is_refused(field: str, value: Any, sentence: str) -> None:
+    wrong: dict[str, Any] = {field: value}
     with pytest.raises(actions.InvalidPrice) as refused:
-        _rate(0, **{field: value})
+        _rate(0, **wrong)
 
     assert sentence in refused.value.problems[field]
     assert not Rate.objects.exists()
