@@ -7,11 +7,12 @@ from typing import Any
 
 from billing import pricing, tariffs, usage
 from billing.affording import refusal
+from billing.explaining import details
 from billing.pricing import Size, Terms
 from reservations.models import Reservation
 from reservations.pricing import Quote, Wanted
 
-__all__ = ["cost_so_far", "per_hour", "quote", "refusal"]
+__all__ = ["cost_so_far", "details", "per_hour", "quote", "refusal"]
 
 
 def per_hour(sizes: Iterable[tuple[Decimal, int]], *, now: datetime) -> list[Decimal]:

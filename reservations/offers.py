@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from accounts.models import Workspace
 from compute import capacity, scheduler
@@ -11,7 +12,19 @@ from compute.scheduler import Short
 from reservations import actions
 from reservations.actions import Booking
 from reservations.forms import BookingForm
-from reservations.pricing import prices
+from reservations.models import StorageProfile
+from reservations.pricing import Details, prices
+
+NO_CAPACITY = "no_capacity"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why it cannot be booked as it is: the code of the error that booking it would be, a sentence, when it would."""
+
+    code: str
+    sentence: str
+    next_slot: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +36,35 @@ class Quote:
     length: timedelta | None = None
     start: datetime | None = None
     end: datetime | None = None
-    fits: bool = False
-    sentence: str = ""
-    next_slot: datetime | None = None
+    refusal: Refusal | None = None
+    details: Details | None = None
+    terms: dict[str, Any] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    advice: str = ""  # what is to be chosen first
+
+    @property
+    def fits(self) -> bool:
+        return self.start is not None and self.refusal is None
+
+    @property
+    def sentence(self) -> str:
+        """Why it is not to be had; empty when it is."""
+        return self.refusal.sentence if self.refusal else " ".join(self.problems.values()) or self.advice
+
+    @property
+    def next_slot(self) -> datetime | None:
+        return self.refusal.next_slot if self.refusal else None
+
+    @property
+    def is_too_dear(self) -> bool:
+        return self.refusal is not None and self.refusal.code == actions.CannotAfford.code
 
 
 def quote(form: BookingForm, now: datetime) -> Quote:
     """The quote for what is in the form so far; incomplete or wrong fields give their sentences."""
     if not form.is_valid():
         problems = {name: str(errors[0]) for name, errors in form.errors.items() if name in form.data}
-        return Quote(problems=problems, sentence=next(iter(problems.values()), "Choose a service and a size."))
+        return Quote(problems=problems, advice="Choose a service and a size.")
     return quote_booking(form.booking(), form.workspace, now)
 
 
@@ -45,19 +76,21 @@ def quote_booking(booking: Booking, workspace: Workspace, now: datetime) -> Quot
     try:
         start, end = actions.check(booking, workspace, now)
     except actions.InvalidBooking as problem:
-        return Quote(price, per_hour, booking.length, problems=problem.problems, sentence=str(problem))
-    sentence, next_slot = _why_not(booking, workspace, start, end, now)
-    return Quote(price, per_hour, booking.length, start, end, not sentence, sentence, next_slot)
+        return Quote(price, per_hour, booking.length, problems=problem.problems)
+    kept_gb = actions.size_gb(booking) if booking.storage.code == StorageProfile.Code.C3 else 0
+    details = prices().details(asked, found, kept_gb=kept_gb, now=now)
+    refusal = _why_not(booking, workspace, start, end, now)
+    return Quote(price, per_hour, booking.length, start, end, refusal, details, found.terms)
 
 
-def _why_not(
-    booking: Booking, workspace: Workspace, start: datetime, end: datetime, now: datetime
-) -> tuple[str, datetime | None]:
+def _why_not(booking: Booking, workspace: Workspace, start: datetime, end: datetime, now: datetime) -> Refusal | None:
     try:
         request = actions.need(booking, workspace, start, end, now).request
-    except (actions.OverQuota, actions.CannotAfford, NoCapacity) as no:
-        return str(no), None
+    except (actions.OverQuota, actions.CannotAfford) as no:
+        return Refusal(no.code, str(no))
+    except NoCapacity as no:
+        return Refusal(NO_CAPACITY, str(no))
     choice = capacity.choose(request)
     if isinstance(choice, Short):
-        return scheduler.SENTENCES[choice], capacity.next_slot(request)
-    return "", None
+        return Refusal(NO_CAPACITY, scheduler.SENTENCES[choice], capacity.next_slot(request))
+    return None

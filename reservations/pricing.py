@@ -35,6 +35,27 @@ class Quote:
     terms: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """What is behind a quote, for somebody who is choosing. Amounts are before tax, but for `with_tax`.
+
+    `changes`: another price holds from some instant of it on. `kept_per_month` is None without a kept volume.
+    `budget_left` is what nothing that is booked already takes, in the month in which it starts.
+    """
+
+    per_second: bool
+    prices_ram: bool
+    prices_storage: bool
+    discount_percent: Decimal
+    changes: bool
+    kept_per_month: Decimal | None
+    tax_label: str
+    tax_percent: Decimal
+    with_tax: Decimal
+    budget: Decimal | None
+    budget_left: Decimal | None
+
+
 class Prices(Protocol):
     """The questions that billing answers. Amounts are in the currency of the settings."""
 
@@ -46,6 +67,9 @@ class Prices(Protocol):
 
         With the `terms` of a booking that ended `until`: of the whole, with these terms until then.
         """
+
+    def details(self, wanted: Wanted, quote: Quote, *, kept_gb: int, now: datetime) -> Details:
+        """What is behind a quote; `kept_gb` is the size of the kept volume that it would use, 0 without one."""
 
     def cost_so_far(self, *, reservation_id: int, now: datetime) -> Decimal:
         """What a reservation has cost until `now`."""
