@@ -6,6 +6,7 @@ when the first PDF is wanted and ends when none was for a minute. Run as a file,
 Django.
 """
 
+import atexit
 import os
 import struct
 import subprocess
@@ -21,6 +22,7 @@ MOST_MEMORY = 2 * 1024**3
 _LENGTH = struct.Struct(">cI")  # "P": a PDF; "E": why there is none
 _lock = threading.Lock()
 _child: subprocess.Popen[bytes] | None = None
+_owner = 0  # who started it
 _idle: threading.Timer | None = None
 
 
@@ -62,12 +64,15 @@ def end() -> None:
 
 
 def _running() -> subprocess.Popen[bytes]:
-    global _child
-    if _child is not None and (_child.poll() is not None or _child.args[-1] != str(os.getpid())):  # type: ignore[index]
-        end()  # it died, or is that of the process that this one was forked from
+    global _child, _owner
+    if _owner != os.getpid():
+        _child, _owner = None, os.getpid()  # forked: the process belongs to the one before
+        atexit.register(end)
+    if _child is not None and _child.poll() is not None:
+        end()  # it died
     if _child is None:
         _child = subprocess.Popen(
-            [sys.executable, "-I", __file__, str(os.getpid())],
+            [sys.executable, "-I", __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
