@@ -17,7 +17,9 @@ from ninja.security import HttpBearer
 from accounts import limits
 from accounts.models import ApiToken, Scope, User
 from compute.capacity import NoCapacity
+from portal.api_billing import router as billing_router
 from portal.api_catalogue import router as catalogue_router
+from portal.api_quotes import router as quotes_router
 from portal.api_reservations import router as reservations_router
 from portal.api_volumes import router as volumes_router
 from portal.problems import MEDIA_TYPE, problem
@@ -37,6 +39,7 @@ REFUSALS = {  # that any operation may give, and that none needs to name
 }
 OF_BODIES = {"400": "The body is no JSON", "413": "The body is too large"}
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
+QUESTIONS = frozenset({"/api/v1/quotes"})  # a POST, for its body, that writes and holds nothing
 
 
 class MissingScope(Exception):
@@ -54,7 +57,7 @@ class GuessedTooOften(Exception):
 class BearerToken(HttpBearer):
     """`Authorization: Bearer berth_…`; users make tokens under Account, API tokens.
 
-    A token has scopes: `read` is needed for every GET, `write` for everything else.
+    A token has scopes: `read` is needed for every GET and for quotes, `write` for everything else.
     """
 
     def authenticate(self, request: HttpRequest, token: str) -> User | None:
@@ -66,7 +69,8 @@ class BearerToken(HttpBearer):
             limits.note_wrong_token(request, token)
             return None
         limits.note_good_token(request, token)
-        needed = Scope.READ if request.method in READS else Scope.WRITE
+        asks = request.method in READS or request.path in QUESTIONS
+        needed = Scope.READ if asks else Scope.WRITE
         if needed not in found.scopes:
             raise MissingScope(needed, found)
         if found.last_used_at is None or now - found.last_used_at > TOUCH_EVERY:
@@ -103,6 +107,8 @@ api = Api(
 )
 api.add_router("/reservations", reservations_router)
 api.add_router("/volumes", volumes_router)
+api.add_router("/billing", billing_router)
+api.add_router("/quotes", quotes_router)
 api.add_router("", catalogue_router)
 
 

@@ -132,7 +132,7 @@ def create(
     reservation = actions.earlier(user, once) if once else None
     if reservation is None:
         reservation, _ = actions.book(
-            booking=_booking(payload, workspace.pk), workspace=workspace, by=user, now=timezone.now(), once=once
+            booking=booking_of(payload, workspace.pk), workspace=workspace, by=user, now=timezone.now(), once=once
         )
     if not once:
         return Status(201, _answer(reservation.pk, request))
@@ -152,7 +152,7 @@ def _answer(pk: int, request: HttpRequest) -> ReservationOut:
     return ReservationOut.of(Reservation.objects.for_pages().get(pk=pk), request)
 
 
-def _booking(payload: BookingIn, workspace_id: int) -> Booking:
+def booking_of(payload: BookingIn, workspace_id: int) -> Booking:
     problems = {}
     service = Service.objects.select_related("default_size").filter(slug=payload.service, active=True).first()
     if service is None:
