@@ -50,7 +50,7 @@ class Session(resources.StripeObject):  # type: ignore[misc]
         self.of_intent = wanted.get("payment_intent_data", {}).get("metadata", {})
         self.url = f"http://127.0.0.1:{sys.argv[1]}/_config/pay/{self.id}"
 
-    def pay(self) -> None:
+    def _pay(self) -> None:
         """As a customer does: each time is another payment."""
         method = resources.PaymentMethod._api_create(type="card", card=CARD)
         resources.PaymentIntent._api_create(
@@ -67,7 +67,7 @@ async def page(request: web.Request) -> web.Response:
     if request.method == "GET":
         text = f"<form method=post>{session.amount_total} {session.currency}<button>Pay</button></form>"
         return web.Response(text=text, content_type="text/html")
-    session.pay()
+    session._pay()
     raise web.HTTPSeeOther(session.success_url)
 
 

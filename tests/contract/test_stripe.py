@@ -94,7 +94,7 @@ def test_an_invoice_is_paid_by_card(stripe: str, owner: User, invoice: Invoice) 
     assert "1190 usd" in requests.get(page, timeout=10).text
     assert payments.open_amount(invoice) == Decimal("11.90")  # nothing is paid by looking at it
 
-    assert pay_at(page).endswith(f"/billing/invoices/{invoice.pk}/?paid=1")
+    assert pay_at(page).endswith(f"/billing/invoices/{invoice.number}/?paid=1")
 
     wait_for(lambda: Payment.objects.exists(), seconds=20)
     payment = Payment.objects.get()
@@ -141,12 +141,11 @@ def test_a_wrong_key_is_told_and_nothing_is_paid(stripe: str, owner: User, invoi
     client.force_login(owner, backend="django.contrib.auth.backends.ModelBackend")
 
     try:
-        answer = client.post(f"/billing/invoices/{invoice.pk}/pay/", follow=False)
+        answer = client.post(f"/billing/invoices/{invoice.pk}/pay/", follow=True)
     finally:
         logging.disable(logging.NOTSET)
 
-    assert answer.status_code == 302
-    assert "Nothing was paid" in str(answer.cookies["messages"].value)
+    assert b"Nothing was paid" in answer.content
 
 
 def test_silence_of_stripe_is_told(owner: User, invoice: Invoice, settings: Any) -> None:
