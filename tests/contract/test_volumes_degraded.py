@@ -14,7 +14,7 @@ from compute.spec import VolumeSpec
 from compute.volumes import Condition
 from lab import Lab
 from tests.contract.test_volumes import local, node, nodes, read, remote, server, store, volume, write
-from tests.contract.test_volumes_kept import kill_sshfs, mounts_of
+from tests.contract.test_volumes_kept import a_step_goes_on, kill_sshfs, mounts_of
 from tests.live import wait_for
 
 __all__ = ["local", "node", "nodes", "remote", "server", "store", "volume"]
@@ -57,12 +57,13 @@ def test_a_volume_in_use_is_well_and_one_that_is_not_mounted_is_gone(node: Host,
     assert condition(node, volume) == Condition.GONE
 
 
-def test_nothing_is_concluded_while_a_step_goes_on(node: Host, volume: VolumeSpec) -> None:
+def test_nothing_is_concluded_while_a_step_goes_on(quiet_lab: Lab, node: Host, volume: VolumeSpec) -> None:
     volumes.attach(node, volume)
-    node.run(["sh", "-c", f"(flock 9; sleep 2) 9>/run/berth-{volume.name}.lock >/dev/null 2>&1 &"])
 
-    wait_for(lambda: condition(node, volume) == Condition.BUSY, seconds=2)
-    wait_for(lambda: condition(node, volume) == Condition.WELL, seconds=5)
+    with a_step_goes_on(quiet_lab, volume.name):
+        assert condition(node, volume) == Condition.BUSY
+
+    assert condition(node, volume) == Condition.WELL
 
 
 def test_all_volumes_of_a_node_are_looked_at_in_one_call(node: Host, local: VolumeSpec, remote: VolumeSpec) -> None:

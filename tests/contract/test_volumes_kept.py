@@ -1,7 +1,9 @@
 """What volumes promise when the storage server, or an earlier step, is not as it should be."""
 
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -11,6 +13,7 @@ from compute.shell import CommandFailed, Host
 from compute.spec import VolumeSpec
 from lab import Lab
 from tests.contract.test_volumes import local, node, nodes, read, remote, server, store, volume, write
+from tests.live import wait_for
 
 __all__ = ["local", "node", "nodes", "remote", "server", "store", "volume"]
 
@@ -48,16 +51,27 @@ def test_a_used_volume_is_attached_with_what_is_in_it(node: Host, volume: Volume
     assert read(node, f"{volumes.attach(node, replace(volume, fresh=False))}/kept") == "as it was"
 
 
-def test_attach_and_detach_of_one_volume_take_turns(node: Host, volume: VolumeSpec) -> None:
+@contextmanager
+def a_step_goes_on(lab: Lab, name: str) -> Iterator[None]:
+    """Something on the first node holds the volume's lock, from the beginning to the end of the body."""
+    lock, node = f"/run/berth-{name}.lock", lab.info.nodes[0].name
+    holder = lab.popen(node, ["flock", lock, "cat"], stdin=subprocess.PIPE)
+    try:
+        wait_for(lambda: lab.exec(node, ["flock", "-n", lock, "true"], check=False).returncode, seconds=10)
+        yield
+    finally:
+        holder.communicate(timeout=10)  # the end of its input: it lets go
+
+
+def test_attach_and_detach_of_one_volume_take_turns(quiet_lab: Lab, node: Host, volume: VolumeSpec) -> None:
     volumes.attach(node, volume)
-    lock = f"/run/berth-{volume.name}.lock"
-    node.run(["sh", "-c", f"(flock 9; sleep 3) 9>{lock} >/dev/null 2>&1 &"])
 
     with ThreadPoolExecutor() as side:
-        detaching = side.submit(volumes.detach, node, volume)
-        with pytest.raises(TimeoutError):
-            detaching.result(timeout=1)
-        assert mounts_of(node, volume.name)
+        with a_step_goes_on(quiet_lab, volume.name):
+            detaching = side.submit(volumes.detach, node, volume)
+            with pytest.raises(TimeoutError):
+                detaching.result(timeout=1)
+            assert mounts_of(node, volume.name)
         detaching.result(timeout=15)
 
     assert not mounts_of(node, volume.name)
