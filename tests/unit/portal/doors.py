@@ -18,19 +18,26 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import ApiToken, User
+from billing.models import Invoice, InvoiceDocument
 from compute.models import Volume
 from portal.routes import Route
 from reservations.models import Reservation, WorkspaceVolume
 from reservations.tasks import SWEPT_AT
 from tests.factories import make_reservation, make_storage, make_token, workspace_of
+from tests.unit.billing.bills import make_invoice
 
 CANARY = "canary"  # in the name of everything that the owner has
 BOOKING = {"service": "nginx", "size": "small", "duration": "60", "storage": "C1"}
 # What is sent to an address, where nothing would not do.
-FORMS: dict[str, dict[str, str]] = {"reservations/new/": BOOKING, "reservations/quote/": BOOKING}
+FORMS: dict[str, dict[str, str]] = {
+    "reservations/new/": BOOKING,
+    "reservations/quote/": BOOKING,
+    "billing/account/": {"part": "recipient", "recipient": CANARY},
+}
 BODIES: dict[str, dict[str, Any]] = {
     "api/v1/reservations": {"service": "nginx", "hours": 1},
     "api/v1/reservations/<int:pk>/extend": {"hours": 1},
+    "api/v1/quotes": {"service": "nginx", "hours": 1},
 }
 
 
@@ -101,6 +108,12 @@ def _send(client: Client, method: str, path: str, form: dict[str, str]) -> Any:
     return client.post(path, form) if method == "POST" else client.get(path)
 
 
+def text_of(answer: Any) -> str:
+    """The body, of one that is sent in pieces, too; what is no text is guessed."""
+    body = b"".join(answer.streaming_content) if answer.streaming else answer.content
+    return bytes(body).decode(errors="replace")
+
+
 def make_ground(owner: User, other: User, staff: User) -> Ground:
     """The owner has a reservation and a kept volume that nobody uses; a worker has just swept."""
     cache.set(SWEPT_AT, timezone.now())
@@ -116,6 +129,7 @@ def address(route: Route, ground: Ground) -> str:
         return "/" + re.sub(r"<[^>]+>", lambda found: _in_admin(route.path, str(found.group())), route.path)
     values = {
         "<int:pk>": _number(route, ground) if "<int:pk>" in route.path else "",
+        "<path:number>": _invoice(ground).number if "<path:number>" in route.path else "",
         "<uidb36>": user_pk_to_url_str(ground.owner),
         "<key>": default_token_generator.make_token(ground.owner),
     }
@@ -141,8 +155,19 @@ def _number(route: Route, ground: Ground) -> str:
         return str(ApiToken.objects.filter(user=ground.owner, revoked_at=None)[0].pk)
     if "volumes/" in route.path:
         return str(ground.volume.pk)
-    assert "reservations/" in route.path, f"say in {__name__} which number belongs into /{route.path}"
+    if "invoices/" in route.path:
+        return str(_invoice(ground).pk)
+    about = ("reservations/", "receipts/")
+    assert any(part in route.path for part in about), f"say in {__name__} which number belongs into /{route.path}"
     return str(ground.reservation.pk)
+
+
+def _invoice(ground: Ground) -> Invoice:
+    """The owner's one invoice."""
+    workspace = workspace_of(ground.owner)
+    invoice = Invoice.objects.filter(workspace=workspace).first() or make_invoice(workspace)
+    InvoiceDocument.objects.get_or_create(invoice=invoice)
+    return invoice
 
 
 def _in_admin(path: str, name: str) -> str:
