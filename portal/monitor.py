@@ -12,6 +12,7 @@ from billing.models import LedgerAudit
 from compute.fleet import node_rows
 from compute.health import brake
 from compute.models import Gateway, StorageServer
+from portal import money
 from reservations.models import Reservation, Service
 from reservations.tasks import last_sweep
 
@@ -43,4 +44,4 @@ def index(request: HttpRequest) -> HttpResponse:
     return render(request, "_partials/monitor.html" if partial else "monitor/index.html", context)
 
 
-urlpatterns = [path("", index, name="index")]
+urlpatterns = [path("", index, name="index"), *money.urlpatterns]

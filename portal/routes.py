@@ -89,6 +89,8 @@ ACCESS = {
     "billing/invoices/<path:number>/pdf": Access.OWNER,
     "billing/invoices/<path:number>/csv": Access.OWNER,
     "monitor/": Access.STAFF,
+    "monitor/money/": Access.STAFF,
+    "monitor/money/revenue.csv": Access.STAFF,
     "api/docs": Access.EVERYBODY,
     "api/v1/": Access.NOBODY,
     "api/v1/openapi.json": Access.EVERYBODY,
