@@ -31,7 +31,7 @@ def _first_open() -> str:
     others = Invoice.objects.exclude(currency=settings.BERTH_CURRENCY)
     if invoice := others.open().first():
         return f"invoice {invoice.number} over {invoice.total} {invoice.currency} is not paid"
-    entries = LedgerEntry.objects.exclude(currency=settings.BERTH_CURRENCY).order_by()
+    entries = LedgerEntry.objects.exclude(currency=settings.BERTH_CURRENCY).order_by("workspace__name", "currency")
     uneven = entries.values("workspace__name", "currency").annotate(total=Sum("amount")).exclude(total=0).first()
     if uneven:
         return f"the account of {uneven['workspace__name']} is not even ({uneven['total']} {uneven['currency']})"

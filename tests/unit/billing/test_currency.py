@@ -1,0 +1,98 @@
+"""The currency cannot change under what is open: migrating refuses, and says what is."""
+
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+
+from accounts.models import User
+from billing import accounts, charging, invoices, ledger, payments
+from billing.ledger import CurrencyChanged
+from billing.models import BillingAccount, Invoice, LedgerEntry
+from tests.factories import HOUR, NOW, make_node, make_reservation, make_user, workspace_of
+from tests.unit.billing.lives import lived
+
+pytestmark = pytest.mark.django_db
+NEXT_MONTH = NOW + timedelta(days=32)
+
+
+@pytest.fixture
+def user(settings: Any, tmp_path: Path) -> User:
+    settings.STATIC_ROOT = tmp_path  # another check asks that it is none of the sources
+    make_node()
+    return make_user("ada")
+
+
+def refusal() -> str:
+    with pytest.raises(SystemCheckError) as caught:
+        call_command("migrate", verbosity=0, skip_checks=False)
+    return str(caught.value)
+
+
+def test_without_anything_open_it_may_change(user: User, settings: Any) -> None:
+    accounts.account_of(workspace_of(user).pk)
+    settings.BERTH_CURRENCY = "EUR"
+
+    call_command("migrate", verbosity=0, skip_checks=False)
+
+
+def test_a_booking_that_is_not_charged_is_named(user: User, settings: Any) -> None:
+    row = make_reservation(user)
+    settings.BERTH_CURRENCY = "EUR"
+
+    assert (
+        f"BERTH_CURRENCY is EUR, but reservation #{row.pk} nginx was booked in USD and is not charged yet" in refusal()
+    )
+
+
+def test_an_account_that_is_not_even_is_named(user: User, settings: Any) -> None:
+    lived(user, NOW, 2)
+    charging.settle(workspace_of(user).pk, NOW + 3 * HOUR)
+    settings.BERTH_CURRENCY = "EUR"
+
+    assert "but the account of ada is not even (" in refusal()
+
+
+def test_an_invoice_that_is_not_paid_is_named_and_once_it_is_the_account_goes_over(user: User, settings: Any) -> None:
+    lived(user, NOW, 2)
+    charging.settle(workspace_of(user).pk, NOW + 3 * HOUR)
+    list(invoices.issue_open(workspace_of(user).pk, NEXT_MONTH))
+    invoice = Invoice.objects.get()
+    settings.BERTH_CURRENCY = "EUR"
+    assert f"but invoice {invoice.number} over 0.50 USD is not paid" in refusal()
+
+    settings.BERTH_CURRENCY = "USD"
+    payments.record_payment(
+        invoice=invoice, amount=invoice.total, method="bank", reference="1", received_on=NOW.date(), by="x",
+        now=NEXT_MONTH,
+    )  # fmt: skip
+    settings.BERTH_CURRENCY = "EUR"
+    call_command("migrate", verbosity=0, skip_checks=False)
+    lived(user, NEXT_MONTH, 1)
+    charging.settle(workspace_of(user).pk, NEXT_MONTH + 2 * HOUR)
+
+    assert list(LedgerEntry.objects.order_by("pk").values_list("currency", flat=True)) == ["USD", "USD", "EUR"]
+    assert BillingAccount.objects.get(pk=workspace_of(user).pk).currency == "EUR"
+
+
+def test_nothing_is_entered_in_two_currencies(user: User, settings: Any) -> None:
+    lived(user, NOW, 2)
+    charging.settle(workspace_of(user).pk, NOW + 3 * HOUR)
+    settings.BERTH_CURRENCY = "EUR"
+    account = accounts.lock(workspace_of(user).pk)
+
+    with pytest.raises(CurrencyChanged, match=r"kept in USD and is not even"):
+        ledger.entry(
+            account=account,
+            kind=LedgerEntry.Kind.CREDIT,
+            month=NOW.date().replace(day=1),
+            amount=Decimal(-1),
+            key="x",
+            text="x",
+            by="x",
+            now=NOW,
+        )
