@@ -35,7 +35,7 @@ def serve(
     **values: Any,
 ) -> Reservation:
     """A reservation that served over these intervals; the last may be open while it is running."""
-    start = intervals[0][0]
+    start = values.pop("start_at", None) or intervals[0][0]
     end = values.pop("end", None) or intervals[-1][1]
     assert end is not None, "say when a running one ends"
     reservation = Reservation.objects.create(
