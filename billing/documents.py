@@ -47,5 +47,5 @@ def render(invoice: Invoice) -> bytes:
 
 
 def _kept(invoice: Invoice) -> bytes:
-    pdf = InvoiceDocument.objects.values_list("pdf", flat=True).get(invoice=invoice)
-    return bytes(pdf or b"")
+    row, _ = InvoiceDocument.objects.get_or_create(invoice=invoice)
+    return bytes(row.pdf or b"")
