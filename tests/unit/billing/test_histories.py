@@ -6,11 +6,12 @@ Everything goes through the real actions and transitions, each with the time tha
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,19 +21,20 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import User
-from billing import accounts, actions, audit, charging, invoices, months, payments, recompute
+from billing import accounts, actions, audit, charging, invoices, months, payments, pricing, recompute, usage
 from billing.models import DailyCost, Invoice, LedgerEntry
+from billing.pricing import Interval, Price, Rounding
 from compute.capacity import NoCapacity
 from reservations import actions as booking_actions
 from reservations import extending
-from reservations.models import UsagePeriod, WorkspaceVolume
+from reservations.models import Reservation, UsagePeriod, WorkspaceVolume
 from reservations.states import State
 from tests.factories import make_node, make_profiles, make_service, make_size, make_storage, make_user, profile
 from tests.factories import workspace_of as workspace
 from tests.unit.billing.lives import SOON, Life
 
 pytestmark = pytest.mark.django_db
-EXAMPLES = int(os.environ.get("BERTH_HISTORIES", "25"))
+EXAMPLES = int(os.environ.get("BERTH_HISTORIES", "15"))
 SETTINGS = settings(
     max_examples=EXAMPLES,
     derandomize="BERTH_RANDOM" not in os.environ,
@@ -139,7 +141,11 @@ class History:
 
     def rate(self, core: str, gb: str, rounding: str, own: bool = False) -> None:
         """For some days, from today or from a while on."""
-        values: dict[str, Any] = {"per_core_hour": Decimal(core), "per_gib_hour": Decimal(gb), "per_gb_month": Decimal(gb)}
+        values: dict[str, Any] = {
+            "per_core_hour": Decimal(core),
+            "per_gib_hour": Decimal(gb),
+            "per_gb_month": Decimal(gb),
+        }
         owner = workspace(self.user) if own else None
         end = self.now + timedelta(days=9, minutes=7)
         with suppress(actions.InvalidPrice):
@@ -318,3 +324,60 @@ def test_a_leap_day_is_a_day_of_its_month(customer: User) -> None:
     history.finish()
 
     assert DailyCost.objects.get().day == date(2028, 2, 29)
+
+
+def _cut_off(exact: Fraction) -> Decimal:
+    return Decimal(int(exact * 100)) / 100
+
+
+def _each_by_itself(intervals: Sequence[Interval], before: datetime, rounding: Rounding) -> Fraction:
+    parts = (min(closes, before) - opens for opens, closes in intervals if opens < before)
+    return Fraction(sum(pricing.started_hours(part) for part in parts))
+
+
+def _in_utc(day: date, zone: ZoneInfo) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _without_gaps(reservation: Reservation, now: datetime) -> list[Interval]:
+    found = SERVED(reservation, now)
+    return [(found[0][0], found[-1][1])] if found else []
+
+
+SERVED = usage.served
+FAULTS: dict[str, tuple[Any, str, Any]] = {
+    "cents are cut off": (pricing, "to_cents", _cut_off),
+    "an hour counts when it is over": (pricing, "started_hours", lambda served: served // pricing.HOUR),
+    "each interval is rounded by itself": (pricing, "_counted", _each_by_itself),
+    "months begin in Greenwich": (months, "begin", _in_utc),
+    "what was first served is forgotten": (usage, "served", lambda row, now: SERVED(row, now)[1:]),
+    "outages are paid": (usage, "served", _without_gaps),
+    "a discount is forgotten": (Price, "factor", Fraction(1)),
+    "days are not written": (charging, "_days", lambda *args: []),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_what_makes_the_bills_is_found(fault: str, customer: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, name, instead = FAULTS[fault]
+    begin = datetime.fromisoformat("2026-04-30T14:17:03Z")
+    actions.set_recipient(workspace=workspace(customer), by="x", time_zone="Europe/Berlin")
+    history = History(customer, begin)
+    history.discount("12.34")
+    history.now = begin + timedelta(hours=6)
+    history.book("odd", 30, kept=False)
+    monkeypatch.setattr(place, name, instead)
+
+    for minutes, step in [
+        (0, ("run", 0)),
+        (180, ("outage", 0, 50)),
+        (70, ("run", 0)),
+        (200, ("stop", 0)),
+        (190, ("run", 0)),
+        (61, ("end", 0)),
+    ]:
+        history.do(minutes, step)
+    history.settle()
+
+    with pytest.raises(AssertionError):
+        history.check_books()
