@@ -27,9 +27,12 @@ OF_ADMIN = [route for route in ROUTES if route.path.startswith(ADMIN)]
 OUR_PAGES = [route for route in PAGES if route not in OF_ADMIN]
 CASES = [(route, method) for route in [*OUR_PAGES, *OF_API] for method in route.methods or ("GET",)]
 NOTHING_THERE = {"admin/r/<path:content_type_id>/<path:object_id>/", "admin/<url>"}  # 404 for staff, too
+SIGNED = {"billing/webhooks/stripe"}  # by a machine, which has no token of a page (tests/unit/billing/test_webhook.py)
+SWITCHED_OFF = SIGNED | {"billing/invoices/<int:pk>/pay/"}  # 404 for everybody who would be let in
 BEFORE_LOG_IN = {"/admin/login/", "/admin/"}
 LEAD_OUT = {"admin/login/", "admin/logout/"}
 NOT_GIVEN = {403, 405}  # the admin offers no such deed on these rows, to nobody
+INCOMPLETE = 422  # a form of the admin about money, of which nothing was filled in
 
 
 def named(route: Route) -> str:
@@ -120,10 +123,10 @@ def expect(route: Route, method: str, who: str, answer: Any) -> None:
         assert status == 403 or to_log_in(answer), status
     elif word == "sent on":
         assert status == 302, status
-    elif route.path in NOTHING_THERE:
+    elif route.path in NOTHING_THERE | SWITCHED_OFF:
         assert status == 404
     elif route.path.startswith(ADMIN):
-        assert status < 400 or status in NOT_GIVEN | {404}, status
+        assert status < 400 or status in NOT_GIVEN | {404, INCOMPLETE}, status
         assert not answer.headers.get("Location", "").startswith("/accounts/") or route.path in LEAD_OUT
     else:
         assert status < 400, (status, answer.content[:300])
@@ -236,7 +239,7 @@ def test_a_member_of_two_workspaces_sees_both_and_nobody_elses(ground: Ground) -
 @pytest.mark.parametrize("pages", [OUR_PAGES, OF_ADMIN], ids=["ours", "the admin"])
 def test_no_page_changes_anything_without_its_token(pages: list[Route], who: str, ground: Ground) -> None:
     browser = ground.browser(who, enforce_csrf_checks=True)
-    for route in pages:
+    for route in (route for route in pages if route.path not in SIGNED):
         for method in ("POST", "PUT", "PATCH", "DELETE"):
             answer = browser.generic(method, address(route, ground))
 
