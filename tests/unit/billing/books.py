@@ -21,7 +21,11 @@ def write(settings: Any) -> User:
     make_storage()
     make_profiles()
     user = make_user("ada")
-    prices: dict[str, Any] = {"per_core_hour": Decimal("0.50"), "per_gib_hour": Decimal("0.03"), "per_gb_month": Decimal("0.20")}
+    prices: dict[str, Any] = {
+        "per_core_hour": Decimal("0.50"),
+        "per_gib_hour": Decimal("0.03"),
+        "per_gb_month": Decimal("0.20"),
+    }
     actions.set_rate(workspace=None, start=APRIL, end=None, by="x", now=APRIL, **prices)
     lived(user, APRIL + HOUR, 5.5)
     Life.booked(user, APRIL + 9 * HOUR, HOUR, storage=profile("C3"), storage_gb=10).runs(APRIL + 9 * HOUR).ends(

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 
 
 def bill(user: User, *when: int) -> Bill:
-    return as_of.bill(accounts.account_of(workspace_of(user).pk), datetime(*when, tzinfo=UTC))  # type: ignore[arg-type]
+    return as_of.bill(accounts.account_of(workspace_of(user).pk), datetime(*when, tzinfo=UTC))  # type: ignore[misc]
 
 
 @pytest.fixture
