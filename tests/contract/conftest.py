@@ -47,8 +47,9 @@ def quiet_lab(lab: Lab) -> Iterator[Lab]:
 @pytest.fixture(scope="session")
 def ssh_options(quiet_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshOptions]:
     keys = quiet_lab.info.keys
-    # A short path of its own: the names of sockets are limited to about 100 characters.
-    control_dir = Path(f"/tmp/berth-contract-{secrets.token_hex(3)}")  # noqa: S108 - made with mode 700
+    # A short path, which goes with the stack: the names of sockets are limited to about 100 characters.
+    scratch = RunningStack(os.environ.get("BERTH_STACK", "test")).stack.layout.scratch
+    control_dir = scratch / f"contract-{secrets.token_hex(3)}"
     yield SshOptions(Path(keys.ssh_key), Path(keys.known_hosts), control_dir)
     for socket in control_dir.glob("*"):
         subprocess.run(["ssh", "-O", "exit", "-o", f"ControlPath={socket}", "x"], capture_output=True, check=False)
