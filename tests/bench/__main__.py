@@ -16,6 +16,7 @@ BENCHES = {
     "first-answer": "from the POST of a booking to its first answer, beside a bare docker run",
     "burst": "40 bookings at once, beside 8 threads with 40 bare docker runs",
     "races": "double-bookings in 10,000 races on last slots and ports",
+    "audit": "recomputing the books of 1,000 workspaces with 10,000 reservations",
     "budget": "1,000 bookings at once against a budget, and prepaid credit, that is enough for 10",
     "hanging": "10 bookings on one node while another node's engine hangs, beside the same without",
     "place": "choosing and recording a place among 1,000 nodes and 100,000 live allocations",
