@@ -162,11 +162,9 @@ def _from_to(first: date, last: date) -> list[date]:
 
 def _issue(account: BillingAccount, month: date, now: datetime) -> Invoice | None:
     _check_over(account, month, now)
-    if account.closed_through and month <= account.closed_through:
-        return None
     first = _first_open(account)
     if first is None or month < first:
-        return None  # before anything was used: nothing to close, nor to have a number
+        return None  # closed already, or before anything was used
     if first < month:
         raise CannotIssue(f"{first:%Y-%m} of {account.workspace} is not closed yet; months are invoiced in order.")
     charging.close(account, month, now)

@@ -49,7 +49,7 @@ class _Session(socketserver.StreamRequestHandler):
         lines = []
         while (line := self.rfile.readline()) != b".\r\n":
             lines.append(line.removeprefix(b".") if line.startswith(b"..") else line)
-        return message_from_bytes(b"".join(lines), policy=policy.default)  # type: ignore[return-value]
+        return message_from_bytes(b"".join(lines), policy=policy.default)
 
     def _say(self, words: str) -> None:
         self.wfile.write(f"{words}\r\n".encode())

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -212,7 +213,7 @@ def test_queries_do_not_grow_with_the_rows(count: int, user: User, django_assert
         serve(account.workspace, (may(3, hour), may(3, hour + 1)))
     issued = invoices.issue(account.pk, MAY, ISSUED)
     assert issued is not None
-    tables = [
+    tables: list[Callable[[], exports.Table]] = [
         lambda: exports.invoices(Invoice.objects.all(), MAY),
         lambda: exports.invoice_lines(InvoiceLine.objects.all()),
         lambda: exports.ledger(LedgerEntry.objects.all()),

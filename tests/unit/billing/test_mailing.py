@@ -149,7 +149,7 @@ def test_one_that_cannot_be_made_keeps_no_other_waiting(server: MailServer, cloc
 def test_attempts_are_bounded_and_their_pauses_grow(server: MailServer, clock: Time) -> None:
     invoice = make_invoice(email="gone@example.org")
     server.refused.add("gone@example.org")
-    pauses = []
+    pauses: list[timedelta] = []
     while (due := document(invoice).try_at) is not None and len(pauses) < 100:
         pauses.append(due - clock.now)
         clock.now = due
