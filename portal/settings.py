@@ -279,6 +279,6 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.text("BERTH_LOG_LEVEL", "INFO").upper()},
-    "loggers": {"kombu": {"level": "WARNING"}, "amqp": {"level": "WARNING"}, "docker": {"level": "WARNING"}},
+    "loggers": {name: {"level": "WARNING"} for name in ("kombu", "amqp", "docker", "stripe")},
 }
 SILENCED_SYSTEM_CHECKS: list[str] = []

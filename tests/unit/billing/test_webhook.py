@@ -4,6 +4,9 @@ import hashlib
 import hmac
 import json
 import logging
+import os
+import subprocess
+import sys
 import time
 from decimal import Decimal
 from typing import Any
@@ -17,6 +20,7 @@ from billing import payments
 from billing.models import Invoice, Payment
 from billing.providers import ProviderSilent
 from billing.stripe_checkout import from_units, to_units
+from portal.env import ROOT
 from tests.factories import make_user, workspace_of
 from tests.unit.billing.bills import adds_up, make_invoice
 from tests.unit.billing.test_payments import pay, written
@@ -231,3 +235,36 @@ def test_switched_off_nobody_pays_by_card(owner: User, invoice: Invoice, setting
     settings.BERTH_STRIPE_SECRET_KEY = ""
 
     assert press(owner, invoice) == 404
+
+
+def invoice_page(user: User, invoice: Invoice, query: str = "") -> str:
+    client = Client()
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    return client.get(f"/billing/invoices/{invoice.number}/{query}").content.decode()
+
+
+def test_the_button_is_for_those_who_may_pay_while_something_is_open(
+    owner: User, invoice: Invoice, settings: Any
+) -> None:
+    member, button = make_user(), f"/billing/invoices/{invoice.pk}/pay/"
+    Membership.objects.create(workspace=invoice.workspace, user=member, role=Role.MEMBER)
+
+    assert button in invoice_page(owner, invoice)
+    assert button not in invoice_page(member, invoice)
+    assert "is being confirmed" in invoice_page(owner, invoice, "?paid=1")
+    settings.BERTH_STRIPE_SECRET_KEY = ""
+    assert button not in invoice_page(owner, invoice)
+    settings.BERTH_STRIPE_SECRET_KEY = "sk_test_x"
+    pay(invoice, "11.90")
+    assert button not in invoice_page(owner, invoice)
+
+
+def test_a_key_without_the_webhook_s_secret_stops_the_start() -> None:
+    environment = {**os.environ, "BERTH_STRIPE_SECRET_KEY": "sk_test_x", "BERTH_STRIPE_WEBHOOK_SECRET": ""}
+
+    ended = subprocess.run(
+        [sys.executable, "manage.py", "check"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+    assert ended.returncode != 0
+    assert "BERTH_STRIPE_WEBHOOK_SECRET is needed" in ended.stderr
