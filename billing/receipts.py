@@ -91,9 +91,14 @@ class Receipt:
         return sum((entry.amount for entry in self.entries), NOTHING)
 
     @property
+    def corrected(self) -> Decimal:
+        """What corrections took off, or added."""
+        return sum((entry.amount for entry in self.entries if entry.corrects_id), NOTHING)
+
+    @property
     def uncharged(self) -> Decimal:
         """What was served and is not in the ledger yet."""
-        return self.cost.amount - self.charged if self.reservation.settled_at is None else NOTHING
+        return self.cost.amount - self.charged + self.corrected if self.reservation.settled_at is None else NOTHING
 
 
 def receipt(reservation: Reservation, now: datetime) -> Receipt:
