@@ -70,7 +70,7 @@ def test_figures_are_what_was_entered() -> None:
     assert (found.total, found.months[0].charged) == (Decimal(36), Decimal(36))
     assert (found.months[0].paid, found.months[0].credited) == (Decimal(2), Decimal(3))
     assert sum(row.tax for row in found.months) == Decimal("1.14")
-    assert (found.debts.count, found.debts.open, found.debts.overdue) == (1, Decimal("5.14"), 0)
+    assert (found.debts.count, found.debts.open, found.debts.overdue) == (1, Decimal("5.14"), Decimal(0))
     assert [(row.name, row.amount) for row in found.credit.rows] == [("bob", Decimal(3))]
     assert found.credit.total == payments.available_credit(bob.pk)
 

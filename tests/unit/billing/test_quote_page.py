@@ -32,7 +32,7 @@ def quoted(browser: Any, owner: User, **form: str) -> str:
 def _rate(**prices: str) -> None:
     values = {"per_core_hour": "0.50", "per_gib_hour": "0", "per_gb_month": "0", **prices}
     rounding = values.pop("rounding", "hour")
-    decimals = {name: Decimal(value) for name, value in values.items()}
+    decimals: dict[str, Any] = {name: Decimal(value) for name, value in values.items()}
     actions.set_rate(workspace=None, start=None, end=None, by="x", now=timezone.now(), rounding=rounding, **decimals)
 
 
