@@ -297,6 +297,14 @@ def test_the_document_lists_every_route_and_anybody_may_read_it(api: Call) -> No
     document = api("GET", "/openapi.json", token=None).json()
 
     assert set(document["paths"]) == {
+        "/api/v1/billing/invoices",
+        "/api/v1/billing/invoices/{pk}",
+        "/api/v1/billing/invoices/{pk}/pdf",
+        "/api/v1/billing/ledger",
+        "/api/v1/billing/summary",
+        "/api/v1/billing/usage",
+        "/api/v1/billing/workspaces",
+        "/api/v1/quotes",
         "/api/v1/reservations",
         "/api/v1/reservations/{pk}",
         "/api/v1/reservations/{pk}/extend",

@@ -292,8 +292,10 @@ def test_reading_an_address_changes_nothing(path: str, browser: Any, owner: User
 # ---- how often the database is asked ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/reservations/", "/reservations/?show=past", "/billing/"])
-def test_a_list_of_25_asks_the_database_as_often_as_one_of_1(path: str, browser: Any, owner: User) -> None:
+@pytest.mark.parametrize(
+    ("path", "most"), [("/reservations/", 10), ("/reservations/?show=past", 10), ("/billing/", 30)]
+)
+def test_a_list_of_25_asks_the_database_as_often_as_one_of_1(path: str, most: int, browser: Any, owner: User) -> None:
     Workspace.objects.update(max_reservations=99, max_cores=99, max_ram_mib=99_999)
     client, counts = browser(owner), []
     for more in (1, 24):
@@ -305,7 +307,7 @@ def test_a_list_of_25_asks_the_database_as_often_as_one_of_1(path: str, browser:
             assert client.get(path).status_code == 200
         counts.append(len(asked))
 
-    assert counts[0] == counts[1] <= 10
+    assert counts[0] == counts[1] <= most
 
 
 def test_the_monitor_asks_as_often_for_many_nodes_as_for_one(browser: Any, staff: User, node: Node) -> None:
