@@ -12,7 +12,7 @@ from django.db.models import Count, Exists, F, Min, OuterRef, Sum
 from django.db.models.lookups import IsNull
 from django.utils import timezone
 
-from billing import affording, charts, ledger, months, payments, pricing
+from billing import affording, charts, ledger, months, pricing
 from billing.charts import Budget, ByDay, ByService
 from billing.models import BillingAccount, DailyCost, Invoice, LedgerEntry, Payment
 from billing.pricing import NOTHING
@@ -55,8 +55,7 @@ class Overview:
     month: date
     spending: Spending
     held: Decimal
-    balance: Decimal
-    credit: Decimal
+    balance: Decimal  # negative: credit
     budget: Budget | None
     by_day: ByDay
     by_service: ByService
@@ -95,7 +94,6 @@ def overview(account: BillingAccount, month: date, now: datetime) -> Overview:
         spent,
         committed.held,
         ledger.balance(account.workspace_id),
-        payments.available_credit(account.workspace_id),
         charts.budget(spent.spent, spent.forecast, budget) if budget else None,
         charts.by_day(_days(month), days, coming),
         charts.by_service(services),
