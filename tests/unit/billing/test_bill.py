@@ -21,8 +21,10 @@ from tests.unit.billing.lives import Life
 pytestmark = pytest.mark.django_db
 
 
-def bill(user: User, *when: int) -> Bill:
-    return as_of.bill(accounts.account_of(workspace_of(user).pk), datetime(*when, tzinfo=UTC))  # type: ignore[misc]
+def bill(user: User, month: int, day: int, hour: int = 0, minute: int = 0) -> Bill:
+    """In 2026."""
+    at = datetime(2026, month, day, hour, minute, tzinfo=UTC)
+    return as_of.bill(accounts.account_of(workspace_of(user).pk), at)
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def test_at_the_last_entry_it_is_what_the_ledger_says(user: User) -> None:
 def test_a_month_that_is_over_is_what_its_invoice_says(user: User) -> None:
     april = Invoice.objects.get(month=date(2026, 4, 1))
 
-    found = bill(user, 2026, 4, 30, 23, 59, 59)
+    found = bill(user, 4, 30, 23, 59)
 
     assert (found.month, found.spent) == (date(2026, 4, 1), april.subtotal)
     assert found.balance + found.not_entered == april.subtotal  # what ran over the month's end was entered after it
@@ -53,12 +55,12 @@ def test_a_month_that_is_over_is_what_its_invoice_says(user: User) -> None:
 def test_what_was_paid_later_was_open_then(user: User) -> None:
     april = Invoice.objects.get(month=date(2026, 4, 1))
 
-    before, after = bill(user, 2026, 5, 9, 11), bill(user, 2026, 5, 9, 13)
+    before, after = bill(user, 5, 9, 11), bill(user, 5, 9, 13)
 
     assert (before.open_invoices, before.open_amount) == (1, april.total)
     assert (after.open_invoices, after.open_amount) == (1, Decimal(1))
-    assert bill(user, 2026, 5, 19).overdue_amount == Decimal(1)
-    assert bill(user, 2026, 5, 21).open_invoices == 0  # settled out of credit
+    assert bill(user, 5, 19).overdue_amount == Decimal(1)
+    assert bill(user, 5, 21).open_invoices == 0  # settled out of credit
 
 
 def test_corrections_count_in_their_month(user: User) -> None:
@@ -78,10 +80,10 @@ def test_what_runs_counts_until_then(settings: Any) -> None:
     life.ends(then + 9 * HOUR)
     charging.settle(workspace_of(user).pk, then + 10 * HOUR)
 
-    assert (bill(user, 2026, 5, 31, 23).spent, bill(user, 2026, 6, 1, 2).spent) == (Decimal(1), Decimal(2))
-    assert (bill(user, 2026, 6, 1, 2).not_entered, bill(user, 2026, 6, 2).not_entered) == (Decimal(4), Decimal(0))
-    assert bill(user, 2026, 6, 1, 2).balance == 0
-    assert bill(user, 2026, 5, 31, 21).spent == 0
+    assert (bill(user, 5, 31, 23).spent, bill(user, 6, 1, 2).spent) == (Decimal(1), Decimal(2))
+    assert (bill(user, 6, 1, 2).not_entered, bill(user, 6, 2).not_entered) == (Decimal(4), Decimal(0))
+    assert bill(user, 6, 1, 2).balance == 0
+    assert bill(user, 5, 31, 21).spent == 0
 
 
 def test_a_day_means_its_end_where_the_account_is(user: User) -> None:
