@@ -35,5 +35,7 @@ def _first_open() -> str:
     uneven = entries.values("workspace__name", "currency").annotate(total=Sum("amount")).exclude(total=0).first()
     if uneven:
         return f"the account of {uneven['workspace__name']} is not even ({uneven['total']} {uneven['currency']})"
+    if entry := entries.usage().filter(line=None).first():
+        return f"{entry.amount} {entry.currency} of {entry.workspace} are on no invoice yet"
     booked = Reservation.objects.filter(settled_at=None).exclude(terms__currency=settings.BERTH_CURRENCY).first()
     return f"reservation {booked} was booked in {booked.terms.get('currency')} and is not charged yet" if booked else ""

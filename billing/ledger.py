@@ -64,11 +64,12 @@ def of_account(account: BillingAccount) -> LedgerEntryQuerySet:
 
 
 def _change_currency(account: BillingAccount) -> None:
-    """Only an account that is even may change to another currency."""
-    if of_account(account).total():
+    """Only an account that is even, and whose charges are all on invoices, may change to another currency."""
+    entries = of_account(account)
+    if entries.total() or entries.usage().filter(line=None).exists():
         raise CurrencyChanged(
-            f"The account of {account.workspace} is kept in {account.currency} and is not even;"
-            f" settle it before BERTH_CURRENCY becomes {settings.BERTH_CURRENCY}."
+            f"The account of {account.workspace} is kept in {account.currency} and is not even, or not all of it is"
+            f" on invoices; settle it before BERTH_CURRENCY becomes {settings.BERTH_CURRENCY}."
         )
     account.currency = settings.BERTH_CURRENCY
     account.save(update_fields=["currency"])

@@ -20,7 +20,7 @@ def test_no_bar_leaves_the_chart(spent: dict[date, Decimal], to_come: dict[date,
 
     boxes = [box for day in chart.days for box in (day.spent_box, day.to_come_box) if box]
     assert all(float(box.y) >= TOP - 4 for box in boxes)  # what is as thin as a line may stand on the highest
-    assert all(0 <= float(box.x) and float(box.x) + float(box.width) <= 100 for box in boxes)
+    assert all(float(box.x) >= 0 and float(box.x) + float(box.width) <= 100 for box in boxes)
     assert [float(line.y) for line in chart.lines] == sorted((float(line.y) for line in chart.lines), reverse=True)
 
 

@@ -57,6 +57,20 @@ def test_an_account_that_is_not_even_is_named(user: User, settings: Any) -> None
     assert "but the account of ada is not even (" in refusal()
 
 
+def test_charges_on_no_invoice_are_named_though_the_account_is_even(user: User, settings: Any) -> None:
+    workspace = workspace_of(user)
+    lived(user, NOW, 2)
+    charging.settle(workspace.pk, NOW + 3 * HOUR)
+    owed = ledger.balance(workspace.pk)
+    payments.grant_credit(workspace=workspace, amount=owed, reason="x", by="x", now=NOW + 4 * HOUR)
+    settings.BERTH_CURRENCY = "EUR"
+
+    assert f"but {owed} USD of ada are on no invoice yet" in refusal()
+    with pytest.raises(payments.Refused, match="not all of it is on invoices"):
+        payments.grant_credit(workspace=workspace, amount=owed, reason="x", by="x", now=NOW + 5 * HOUR)
+    assert BillingAccount.objects.get().currency == "USD"
+
+
 def test_an_invoice_that_is_not_paid_is_named_and_once_it_is_the_account_goes_over(user: User, settings: Any) -> None:
     lived(user, NOW, 2)
     charging.settle(workspace_of(user).pk, NOW + 3 * HOUR)
