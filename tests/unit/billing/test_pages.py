@@ -292,10 +292,12 @@ def test_a_correction_leads_to_what_it_corrects(owner: User, entries: list[Ledge
     assert {pk for pk, _ in shown(client.get(link))} == {correction.pk, correction.corrects_id}
 
 
-def test_the_csv_keeps_the_filters(owner: User, entries: list[LedgerEntry], browser: Any) -> None:
+def test_the_csv_keeps_the_filters_and_the_workspace(owner: User, entries: list[LedgerEntry], browser: Any) -> None:
+    workspace = workspace_of(owner)
+
     page = browser(owner).get("/billing/ledger/?kind=charge&page=1").content.decode()
 
-    assert 'href="/billing/ledger.csv?kind=charge"' in page
+    assert f'href="/billing/ledger.csv?kind=charge&amp;workspace={workspace.pk}"' in page
 
 
 # ---- the account ------------------------------------------------------------------------------------------
