@@ -58,10 +58,8 @@ def desk_of(user: User, asked: str) -> Desk:
 
 
 def asked_month(text: str, account: BillingAccount, now: datetime) -> date:
-    """The month in an address, or the one that it is now. Raises Http404 for what is none."""
-    if not text:
-        return months.month_of(now, account.zone)
+    """The month in an address, or the one that it is now, for what is none too."""
     try:
         return parse_month(text)
     except ValueError:
-        raise Http404 from None
+        return months.month_of(now, account.zone)

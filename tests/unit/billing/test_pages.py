@@ -212,8 +212,11 @@ def test_a_workspace_that_is_none_does_not_exist(path: str, asked: str, owner: U
 @pytest.mark.parametrize(
     "month", ["x", "2026", "2026-13", "2026-00", "2026-5", "0001-01", "9999-12", "%00", "2026-05-01"]
 )
-def test_a_month_that_is_none_does_not_exist(month: str, owner: User, browser: Any) -> None:
-    assert browser(owner).get(f"/billing/?month={month}").status_code == 404
+def test_a_month_that_is_none_is_this_month(month: str, owner: User, browser: Any) -> None:
+    answer = browser(owner).get(f"/billing/?month={month}")
+
+    assert answer.status_code == 200
+    assert answer.context["overview"].month == timezone.now().date().replace(day=1)
 
 
 # ---- the ledger -------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from reservations import actions
 from reservations.models import Event, IdempotencyKey, Reservation
 from tests.factories import make_token
 from tests.unit.conftest import Machines
-from tests.unit.portal.doors import Ground, make_ground
+from tests.unit.portal.doors import Ground, make_ground, text_of
 
 pytestmark = pytest.mark.django_db
 MAY_TELL = {
@@ -44,7 +44,7 @@ def test_credentials_are_told_to_their_owner_in_their_own_place_only(
     told = set()
     for route in (route for route in routes() if "GET" in route.methods):
         for who in ("owner", "other", "staff", "anonymous"):
-            if password in ground.visit(route, "GET", who).content.decode():
+            if password in text_of(ground.visit(route, "GET", who)):
                 told.add((route.path, who))
 
     assert told == {(path, "owner") for path in MAY_TELL}
