@@ -167,6 +167,7 @@ def _issue(account: BillingAccount, month: date, now: datetime) -> Invoice | Non
         return None  # closed already, or before anything was used
     if first < month:
         raise CannotIssue(f"{first:%Y-%m} of {account.workspace} is not closed yet; months are invoiced in order.")
+    ledger.keep_currency(account)  # before there are lines: an invoice and its tax are in one currency
     charging.close(account, month, now)
     entries = _entries(account, month)
     if not entries:

@@ -33,8 +33,7 @@ def entry(
 
     Raises CurrencyChanged when the account is still kept in another currency than the settings'.
     """
-    if account.currency != settings.BERTH_CURRENCY:
-        _change_currency(account)
+    keep_currency(account)
     return LedgerEntry(
         workspace_id=account.workspace_id,
         at=now,
@@ -63,8 +62,13 @@ def of_account(account: BillingAccount) -> LedgerEntryQuerySet:
     return LedgerEntry.objects.filter(workspace=account.workspace_id)
 
 
-def _change_currency(account: BillingAccount) -> None:
-    """Only an account that is even, and whose charges are all on invoices, may change to another currency."""
+def keep_currency(account: BillingAccount) -> None:
+    """From now on what is entered is in the settings' currency: raises CurrencyChanged when that cannot be.
+
+    Only an account that is even, and whose charges are all on invoices, may change to another one.
+    """
+    if account.currency == settings.BERTH_CURRENCY:
+        return
     entries = of_account(account)
     if entries.total() or entries.usage().filter(line=None).exists():
         raise CurrencyChanged(

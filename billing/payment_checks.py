@@ -4,6 +4,7 @@ import unicodedata
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+from django.conf import settings
 from django.core.exceptions import ValidationError
 
 from accounts.validators import no_control_characters
@@ -70,6 +71,14 @@ def check_currency(account: BillingAccount, invoice: Invoice, currency: str) -> 
         raise Refused("amount", f"{invoice} is in {invoice.currency}, not in {currency.upper()}.")
     if invoice.currency != account.currency:
         raise Refused("invoice", f"{invoice} is in {invoice.currency}, and the account in {account.currency}.")
+
+
+def check_kept(account: BillingAccount, currency: str) -> None:
+    """Nothing is entered in today's currency for what was entered in another one."""
+    if account.currency != currency:
+        raise Refused("", f"That was entered in {currency}, and the account is kept in {account.currency} now.")
+    if currency != settings.BERTH_CURRENCY:
+        raise Refused("", f"That was entered in {currency}, and BERTH_CURRENCY is {settings.BERTH_CURRENCY} now.")
 
 
 def check_day(account: BillingAccount, invoice: Invoice, received_on: date, now: datetime) -> None:

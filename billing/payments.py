@@ -23,6 +23,7 @@ from billing.payment_checks import (
     check_amount,
     check_currency,
     check_day,
+    check_kept,
     checked_reason,
     checked_reference,
 )
@@ -158,6 +159,7 @@ def reverse_payment(*, payment: Payment, reason: str, by: object, now: datetime)
         reason = checked_reason(reason)
         if LedgerEntry.objects.filter(corrects=payment.entry_id).exists():
             raise Refused("", "This payment was reversed already.")
+        check_kept(account, payment.entry.currency)
         text = f"Payment {payment.reference} for {invoice} reversed: {reason}"
         key = f"payment:{payment.pk}:reversal"
         entry = _post(account, LedgerEntry.Kind.REVERSAL, payment.amount, key, text, by, now, corrects=payment.entry)
@@ -198,6 +200,7 @@ def take_back_credit(
         reason = checked_reason(reason)
         if entry.kind != LedgerEntry.Kind.CREDIT:
             raise Refused("", f"A {entry.get_kind_display().lower()} is no credit.")
+        check_kept(account, entry.currency)
         left = min(_left_of(entry), available_credit(entry.workspace_id))
         if left <= 0:
             raise Refused("", "Nothing is left of this credit: it was used or taken back.")
@@ -228,6 +231,7 @@ def correct(
         reason = checked_reason(reason)
         if entry.kind != LedgerEntry.Kind.CHARGE:
             raise Refused("", f"A {entry.get_kind_display().lower()} cannot be corrected, only a charge.")
+        check_kept(account, entry.currency)
         left = _left_of(entry)
         if amount > left:
             raise Refused("amount", f"Only {max(left, NOTHING)} {entry.currency} are left of this charge.")

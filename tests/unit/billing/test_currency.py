@@ -1,5 +1,6 @@
 """The currency cannot change under what is open: migrating refuses, and says what is."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
+from django.test import override_settings
 
 from accounts.models import User
 from billing import accounts, charging, invoices, ledger, payments
@@ -110,3 +112,48 @@ def test_nothing_is_entered_in_two_currencies(user: User, settings: Any) -> None
             by="x",
             now=NOW,
         )
+
+
+def test_what_was_entered_before_the_change_is_not_taken_back_in_another_currency(user: User, settings: Any) -> None:
+    workspace = workspace_of(user)
+    lived(user, NOW, 2)
+    charging.settle(workspace.pk, NOW + 3 * HOUR)
+    (invoice,) = invoices.issue_open(workspace.pk, NEXT_MONTH)
+    payment = payments.record_payment(
+        invoice=invoice, amount=invoice.total, method="bank", reference="1", received_on=NOW.date(), by="x",
+        now=NEXT_MONTH,
+    )  # fmt: skip
+    credit = payments.grant_credit(workspace=workspace, amount=Decimal(1), reason="x", by="x", now=NEXT_MONTH)
+    charge = LedgerEntry.objects.get(kind="charge")
+    deeds: list[Callable[[], LedgerEntry]] = [
+        lambda: payments.reverse_payment(payment=payment, reason="x", by="x", now=NEXT_MONTH),
+        lambda: payments.take_back_credit(entry=credit, reason="x", by="x", now=NEXT_MONTH),
+        lambda: payments.correct(entry=charge, amount=Decimal("0.10"), reason="x", by="x", now=NEXT_MONTH),
+    ]
+    before = LedgerEntry.objects.count()
+    for deed in deeds:
+        with override_settings(BERTH_CURRENCY="EUR"), pytest.raises(payments.Refused, match="BERTH_CURRENCY is EUR"):
+            deed()
+    settings.BERTH_CURRENCY = "EUR"
+    BillingAccount.objects.update(currency="EUR")
+
+    for deed in deeds:
+        with pytest.raises(payments.Refused, match="entered in USD, and the account is kept in EUR now"):
+            deed()
+    assert LedgerEntry.objects.count() == before
+
+
+def test_an_invoice_and_its_tax_are_in_one_currency(user: User, settings: Any) -> None:
+    """Even by its credit, and once its lines are there nothing is on no invoice: so it looked free to change."""
+    settings.BERTH_TAX_PERCENT = Decimal(19)
+    workspace = workspace_of(user)
+    lived(user, NOW, 2)
+    charging.settle(workspace.pk, NOW + 3 * HOUR)
+    owed = ledger.balance(workspace.pk)
+    payments.grant_credit(workspace=workspace, amount=owed, reason="x", by="x", now=NOW + 4 * HOUR)
+    settings.BERTH_CURRENCY = "EUR"
+
+    with pytest.raises(CurrencyChanged, match=r"kept in USD .* not all of it is on invoices"):
+        list(invoices.issue_open(workspace.pk, NEXT_MONTH))
+
+    assert set(LedgerEntry.objects.values_list("currency", flat=True)) == {"USD"}
