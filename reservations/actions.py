@@ -36,6 +36,7 @@ from reservations.transitions import Stale, transition
 
 LATE_START = timedelta(minutes=2)  # a start that was "now" when the form was filled in is still now
 IN_A_MOMENT = timedelta(seconds=5)
+VOLUME_TAKEN = "This volume is booked by another reservation at that time."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +183,7 @@ def book(
         raise none.with_next_slot() from None
     except IntegrityError as problem:
         if "reservation_volume_once" in str(problem):
-            raise VolumeTaken("This volume is booked by another reservation at that time.") from problem
+            raise VolumeTaken(VOLUME_TAKEN) from problem
         raise
 
 
@@ -251,6 +252,9 @@ def hold(
     """
     start, end = check(booking, workspace, now)
     place = need(booking, workspace, start, end, now)
+    # Before the lock of placing: the constraint would wait for who writes the other's row, who may wait for that lock.
+    if booking.volume and Reservation.objects.with_volume(booking.volume.pk, start, end).exists():
+        raise VolumeTaken(VOLUME_TAKEN)
     ports = [PortRequest(port["name"], port["kind"], port["port"]) for port in booking.service.ports]
     allocation, forwards = capacity.place(place.request, ports, rest=port_rest(), exclude=exclude)
     reservation = Reservation.objects.create(

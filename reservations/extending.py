@@ -53,10 +53,13 @@ def prolong(*, reservation: Reservation, length: timedelta, by: User, now: datet
     workspace = Workspace.objects.select_for_update(no_key=True).get(pk=reservation.workspace_id)
     row = Reservation.objects.select_for_update(no_key=True).get(pk=reservation.pk)
     _check(row, workspace, length, now)
-    _hold(row, workspace, row.end + length)
     quote = quoted(row, row.end + length)
     if problem := prices().refusal(_wanted(row, row.end + length), quote, reservation_id=row.pk, now=now):
         raise actions.CannotAfford(problem)
+    # As in a booking, before the lock of placing.
+    if row.kept_volume_id and Reservation.objects.with_volume(row.kept_volume_id, row.end, row.end + length).exists():
+        raise CannotExtend(_TAKEN["reservation_volume_once"])
+    _hold(row, workspace, row.end + length)
     _write(row, row.end + length, quote, by, now)
     return row
 

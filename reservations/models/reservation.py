@@ -29,6 +29,10 @@ class ReservationQuerySet(models.QuerySet["Reservation"]):
     def live(self) -> "ReservationQuerySet":
         return self.filter(state__in=LIVE)
 
+    def with_volume(self, volume_id: int, start: datetime, end: datetime) -> "ReservationQuerySet":
+        """The live ones that have a kept volume at some instant of [start, end)."""
+        return self.live().filter(kept_volume=volume_id, start__lt=end, end__gt=start)
+
     def past(self) -> "ReservationQuerySet":
         return self.filter(state__in=FINAL)
 

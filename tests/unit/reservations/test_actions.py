@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.db import models
+from django.db import connection, models
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import AuditEntry, User, Workspace
 from compute.capacity import NoCapacity
@@ -308,9 +309,11 @@ def test_a_kept_volume_is_used_by_one_reservation_at_a_time(user: User, node: No
     volume = kept_by(user)
     before = row_counts()
 
-    with pytest.raises(VolumeTaken):
+    with CaptureQueriesContext(connection) as asked, pytest.raises(VolumeTaken):
         book(user, storage=profile("C3"), volume=volume)
     assert row_counts() == before
+    # Who waits for the other's row, as the constraint does, must not hold the lock that its worker may wait for.
+    assert not [query for query in asked if "pg_advisory_xact_lock" in query["sql"]]
     assert book(user, storage=profile("C3"), volume=volume, start=at(1)).storage_gb == 2
 
 
