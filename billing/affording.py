@@ -12,7 +12,7 @@ from decimal import Decimal
 from django.conf import settings
 from django.db.models import Q, Sum
 
-from billing import ledger, pricing, usage
+from billing import ledger, months, pricing, spending, usage
 from billing.accounts import account_of
 from billing.models import BillingAccount, LedgerEntry
 from billing.pricing import NOTHING, Size, Terms
@@ -35,16 +35,27 @@ def refusal(wanted: Wanted, quote: Quote, *, reservation_id: int | None = None, 
     budgeted = account.hard_stop and account.monthly_budget is not None
     if not budgeted and account.credit_limit is None:
         return ""
-    committed = commitments(account, now, but=reservation_id)
-    if account.credit_limit is not None and (problem := _over_limit(account, committed, quote.price)):
+    added = _added(account, wanted, quote, reservation_id)
+    committed = commitments(account, now)
+    if account.credit_limit is not None and (problem := _over_limit(account, committed, sum(added.values(), NOTHING))):
         return problem
-    return _over_budget(account, committed, wanted, quote) if budgeted else ""
+    return _over_budget(account, committed, added) if budgeted else ""
 
 
-def commitments(account: BillingAccount, now: datetime, but: int | None = None) -> Committed:
-    """What is spent and held; `but` is a reservation whose hold is left out."""
-    rows = Reservation.objects.filter(workspace=account.workspace_id)
-    unsettled = list(usage.unsettled(rows.exclude(pk=but) if but else rows))
+def _added(account: BillingAccount, wanted: Wanted, quote: Quote, reservation_id: int | None) -> dict[date, Decimal]:
+    """What each month would get beyond what it has: all of a new booking, and the more of an old one."""
+    size = Size(wanted.cores, wanted.ram_mib, wanted.storage_gb)
+    parts = _by_month([(wanted.start, wanted.end)], size, Terms.from_json(quote.terms), account)
+    if reservation_id is None:
+        return parts
+    row = Reservation.objects.get(pk=reservation_id)
+    before = _by_month([(row.start, row.end)], usage.size_of(row), usage.terms_of(row), account)
+    return {month: amount - before.get(month, NOTHING) for month, amount in parts.items()}
+
+
+def commitments(account: BillingAccount, now: datetime) -> Committed:
+    """What is spent and held, with what kept volumes come to in this month."""
+    unsettled = list(usage.unsettled(Reservation.objects.filter(workspace=account.workspace_id)))
     entries = ledger.of_account(account).usage()
     ours = entries.filter(reservation__in=unsettled, kind=LedgerEntry.Kind.CHARGE)
     charged = {(pk, month): amount for pk, month, amount in ours.values_list("reservation", "month", "amount")}
@@ -58,6 +69,10 @@ def commitments(account: BillingAccount, now: datetime, but: int | None = None) 
             else:
                 by_month[month] += amount
                 held += amount
+    this = months.month_of(now, account.zone)
+    for accrual in spending.accrued_volumes(account, this, now):
+        by_month[this] += accrual.at_end
+        held += accrual.at_end
     return Committed(by_month, held)
 
 
@@ -93,13 +108,11 @@ def _over_limit(account: BillingAccount, committed: Committed, price: Decimal) -
     )
 
 
-def _over_budget(account: BillingAccount, committed: Committed, wanted: Wanted, quote: Quote) -> str:
-    size = Size(wanted.cores, wanted.ram_mib, wanted.storage_gb)
-    parts = _by_month([(wanted.start, wanted.end)], size, Terms.from_json(quote.terms), account)
+def _over_budget(account: BillingAccount, committed: Committed, added: Mapping[date, Decimal]) -> str:
     budget = account.monthly_budget or NOTHING
-    for month, amount in parts.items():
+    for month, amount in added.items():
         spent = committed.by_month.get(month, NOTHING)
-        if amount and spent + amount > budget:
+        if amount > 0 and spent + amount > budget:
             return (
                 f"This costs {money(amount)} in {month:%B %Y}, and {money(max(budget - spent, NOTHING))} of the"
                 f" budget of {money(budget)} for {account.workspace} is left after what is booked already."

@@ -5,7 +5,7 @@ is the difference of two of these. So the parts of a bill always add up to the w
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -49,13 +49,15 @@ class Terms:
     """What a booking was promised: its prices, oldest first, and how time is counted.
 
     The first price holds from the beginning on, whatever its `since` says. `zone` is where months begin, which the
-    price of storage needs. Currency is an ISO 4217 code.
+    price of storage needs. Currency is an ISO 4217 code. With `booked`, the window of a booking, nothing costs more
+    than if all of it had been served: an hour that begins late, since we were, may have a dearer price than promised.
     """
 
     prices: tuple[Price, ...]
     rounding: Rounding = Rounding.HOUR
     zone: str = "UTC"
     currency: str = "USD"
+    booked: Interval | None = None
 
     def as_json(self) -> dict[str, Any]:
         prices = [
@@ -118,6 +120,11 @@ class Cost:
             self.storage - earlier.storage,
         )
 
+    def at_most(self, whole: "Cost") -> "Cost":
+        """No part of it above the same part of `whole`."""
+        parts = {name: min(getattr(self, name), getattr(whole, name)) for name in ("cores", "ram", "storage")}
+        return replace(self, **parts)
+
 
 def cost(served: Iterable[Interval], size: Size, terms: Terms, until: datetime | None = None) -> Cost:
     """What `served` (intervals that do not overlap) costs, as far as it lies before `until`.
@@ -135,7 +142,10 @@ def cost(served: Iterable[Interval], size: Size, terms: Terms, until: datetime |
             share = _months(_within(intervals, start, end), ZoneInfo(terms.zone))
             storage += share * size.storage_gb * Fraction(price.per_gb_month) * price.factor
     total = sum((end - start for start, end in intervals), timedelta(0))
-    return Cost(total, started_hours(total), to_cents(cores), to_cents(ram), to_cents(storage))
+    found = Cost(total, started_hours(total), to_cents(cores), to_cents(ram), to_cents(storage))
+    if terms.booked is None or len(terms.prices) == 1:  # with one price less time never costs more
+        return found
+    return found.at_most(cost([terms.booked], size, replace(terms, booked=None)))
 
 
 def by_month(served: Sequence[Interval], size: Size, terms: Terms, zone: ZoneInfo) -> dict[date, Cost]:

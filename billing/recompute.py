@@ -9,7 +9,7 @@ import calendar
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -26,6 +26,7 @@ _BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
 
 Span = tuple[int, int]  # [from, until) in microseconds
 Month = tuple[int, int]  # year and number
+Cents = tuple[int, ...]  # for cores, RAM and storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,16 @@ class Tariff:
 
 @dataclass(frozen=True, slots=True)
 class Deal:
-    """What was promised: tariffs in order of time; the first holds from the beginning on."""
+    """What was promised: tariffs in order of time; the first holds from the beginning on.
+
+    Neither cores nor RAM nor storage cost more than in `window`, the booked time, served whole.
+    """
 
     tariffs: tuple[Tariff, ...]
     by_second: bool
     zone: str
     currency: str
+    window: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,11 @@ def months_of(spans: Sequence[Span], zone: str) -> list[Month]:
 
 def due_through(spans: Iterable[Span], thing: Thing, holding: Deal, zone: str) -> dict[Month, Decimal]:
     """For each month what everything that was served until its end costs in all."""
+    return {month: as_money(sum(cents)) for month, cents in due_in_parts(spans, thing, holding, zone).items()}
+
+
+def due_in_parts(spans: Iterable[Span], thing: Thing, holding: Deal, zone: str) -> dict[Month, Cents]:
+    """The same in cents, for cores, RAM and storage."""
     served = sorted(span for span in spans if span[1] > span[0])
     found = months_of(served, zone)
     edges = [month_begins(after(month), zone) for month in found]
@@ -140,7 +150,20 @@ def due_through(spans: Iterable[Span], thing: Thing, holding: Deal, zone: str) -
         for at in started_hours(served):
             counted[bisect_right(edges, at), parts.tariff_at(at)] += 1
     stored = parts.stored(served, edges)
-    return {month: parts.cost(counted, stored, index) for index, month in enumerate(found)}
+    most = _most(thing, holding, zone)
+    due = {}
+    for index, month in enumerate(found):
+        cents = parts.cost(counted, stored, index)
+        due[month] = tuple(map(min, cents, most)) if most else cents
+    return due
+
+
+def _most(thing: Thing, holding: Deal, zone: str) -> Cents | None:
+    """What the booked time costs if all of it is served; None where no window is known."""
+    if holding.window is None:
+        return None
+    whole_window = due_in_parts([holding.window], thing, replace(holding, window=None), zone)
+    return whole_window[max(whole_window)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +190,7 @@ class _Parts:
             costs[bisect_right(edges, opens)] += Fraction((closes - opens) * price * 100, length * _PRICE * _PERCENT)
         return costs
 
-    def cost(self, counted: Mapping[tuple[int, int], int], stored: Mapping[int, Fraction], last: int) -> Decimal:
+    def cost(self, counted: Mapping[tuple[int, int], int], stored: Mapping[int, Fraction], last: int) -> Cents:
         """Of all months up to the one with this index; cores, RAM and storage are rounded each by itself."""
         cores = ram = 0
         for (month, number), amount in counted.items():
@@ -177,8 +200,8 @@ class _Parts:
                 ram += amount * self.thing.ram_mib * tariff.gib_hour * tariff.pays
         unit = _PRICE * _PERCENT * (HOUR if self.holding.by_second else 1)
         storage = sum((cost for month, cost in stored.items() if month <= last), Fraction(0))
-        cents = half_up(cores * 100, unit * _CORES) + half_up(ram * 100, unit * 1024)
-        return as_money(cents + half_up(storage.numerator, storage.denominator))
+        on_disk = half_up(storage.numerator, storage.denominator)
+        return half_up(cores * 100, unit * _CORES), half_up(ram * 100, unit * 1024), on_disk
 
 
 def started_hours(served: Iterable[Span]) -> Iterator[int]:

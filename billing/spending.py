@@ -64,7 +64,7 @@ def spending(account: BillingAccount, month: date, now: datetime, found: list[Ac
 
 def accruals(account: BillingAccount, month: date, now: datetime) -> list[Accrual]:
     """Whatever costs something in the month and is not in the ledger for it, in a constant number of queries."""
-    return [*_of_reservations(account, month, now), *_of_volumes(account, month, now)]
+    return [*_of_reservations(account, month, now), *accrued_volumes(account, month, now)]
 
 
 def _of_reservations(account: BillingAccount, month: date, now: datetime) -> Iterator[Accrual]:
@@ -91,7 +91,7 @@ def _left(row: Reservation, now: datetime) -> list[Interval]:
     return [(opens, row.end)] if opens < row.end else []
 
 
-def _of_volumes(account: BillingAccount, month: date, now: datetime) -> Iterator[Accrual]:
+def accrued_volumes(account: BillingAccount, month: date, now: datetime) -> Iterator[Accrual]:
     """Each kept volume that is not charged for this month: its cost until now, and until the month's end."""
     start, end = months.stretch(month, account.zone)
     terms = tariffs.terms_for(account.workspace_id, start, end)
@@ -110,12 +110,18 @@ def _of_volumes(account: BillingAccount, month: date, now: datetime) -> Iterator
 def note_budgets(now: datetime) -> int:
     """Note for every budget of which another step is spent, and send what was noted; returns how many went out."""
     for account in BillingAccount.objects.exclude(monthly_budget=None).select_related("workspace"):
-        _note(account, now)
+        this = months.month_of(now, account.zone)
+        try:
+            # The month before too until it is closed: what was spent in its last minute, or is charged for it late.
+            if account.closed_through is None or account.closed_through < months.previous(this):
+                _note(account, months.previous(this), now)
+            _note(account, this, now)
+        except Exception:  # logged whole; no other workspace has to do without its mails
+            logger.exception("how much of its budget %s has spent could not be found", account)
     return send_notices(now)
 
 
-def _note(account: BillingAccount, now: datetime) -> None:
-    month = months.month_of(now, account.zone)
+def _note(account: BillingAccount, month: date, now: datetime) -> None:
     spent, budget = spending(account, month, now).spent, account.monthly_budget or NOTHING
     reached = [percent for percent in STEPS_PERCENT if spent >= budget * percent / 100]
     for percent in reached:

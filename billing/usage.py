@@ -1,6 +1,7 @@
 """What was served and by whom: from rows to the values that prices are computed from."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from django.db.models import Prefetch, QuerySet
@@ -34,7 +35,7 @@ def size_of(reservation: Reservation) -> Size:
 
 
 def terms_of(reservation: Reservation) -> Terms:
-    return Terms.from_json(reservation.terms)
+    return replace(Terms.from_json(reservation.terms), booked=(reservation.start, reservation.end))
 
 
 def cost_of(reservation: Reservation, now: datetime) -> Cost:

@@ -1,5 +1,6 @@
 """Started hours × cores × rate, RAM and storage; and that parts always add up to the whole."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -83,6 +84,18 @@ def test_an_hour_has_the_price_of_the_instant_it_begins_at() -> None:
     cost = pricing.cost(served((0, 4)), size(), terms(Price(BEGIN, Decimal("0.50")), dearer))
 
     assert cost.amount == Decimal("2.50")  # three hours began before the change
+
+
+@pytest.mark.parametrize(("late", "amount"), [(0, "1.50"), (0.5, "1.50"), (1.5, "1.50"), (2.5, "1.00")])
+def test_what_is_served_late_costs_no_more_than_was_promised(late: float, amount: str) -> None:
+    """Booked for three hours, the last of which is dearer: our start-up puts another one beyond the change."""
+    changing = terms(Price(BEGIN, Decimal("0.25")), Price(BEGIN + 1.25 * HOUR, Decimal(1)))
+    promised = replace(changing, booked=(BEGIN, BEGIN + 3 * HOUR))
+
+    cost = pricing.cost(served((late, 3)), size(), promised)
+
+    assert cost.amount == Decimal(amount)
+    assert cost.amount <= pricing.cost([(BEGIN, BEGIN + 3 * HOUR)], size(), changing).amount
 
 
 @pytest.mark.parametrize(

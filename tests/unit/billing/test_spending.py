@@ -8,15 +8,18 @@ from typing import Any
 import pytest
 from django.core import mail
 from django.core.mail import EmailMessage
+from django.db import transaction
+from django.utils import timezone
 
 from accounts.models import Membership, Role, User
-from billing import accounts, actions, affording, charging, payments, spending
+from billing import accounts, actions, affording, charging, months, payments, spending
 from billing.models import BillingAccount, BudgetNotice
+from compute.models import StorageServer, Volume
 from reservations import actions as booking
 from reservations import extending
 from reservations.actions import CannotAfford
-from reservations.models import Reservation
-from tests.factories import HOUR, NOW, make_node, make_user, workspace_of
+from reservations.models import Reservation, WorkspaceVolume
+from tests.factories import HOUR, NOW, make_node, make_storage, make_user, workspace_of
 from tests.unit.billing.lives import Life, lived
 
 pytestmark = pytest.mark.django_db
@@ -70,6 +73,32 @@ def test_only_the_part_of_a_booking_that_is_in_the_month_counts_for_it(user: Use
 
 
 # ---- mails -------------------------------------------------------------------------------------------------
+
+
+def test_what_was_spent_in_the_last_minute_of_a_month_is_told_of(user: User) -> None:
+    budget(user, "2")
+    Life.booked(user, LAST_DAY, 3 * HOUR).runs(LAST_DAY, timedelta(0))
+    assert spending.note_budgets(LAST_DAY - HOUR) == 0
+
+    spending.note_budgets(LAST_DAY + HOUR + timedelta(seconds=10))
+
+    assert [(n.month, n.percent) for n in BudgetNotice.objects.order_by("month", "percent")] == [
+        (MAY, 50),
+        (date(2026, 6, 1), 50),
+    ]
+
+
+def test_one_workspace_that_cannot_be_computed_keeps_no_other_from_its_mails(user: User) -> None:
+    broken = make_user("eve")
+    budget(broken, "1")
+    Life.booked(broken, NOW, 3 * HOUR).runs(NOW, timedelta(0))
+    Reservation.objects.update(terms={})
+    budget(user, "1")
+    Life.booked(user, NOW, 3 * HOUR).runs(NOW, timedelta(0))
+
+    spending.note_budgets(at(1.5))
+
+    assert {notice.account_id for notice in BudgetNotice.objects.all()} == {workspace_of(user).pk}
 
 
 def test_each_step_of_a_budget_is_mailed_once(user: User) -> None:
@@ -197,6 +226,42 @@ def test_an_extension_is_asked_about_with_its_own_hold_left_out(user: User) -> N
     with pytest.raises(CannotAfford):
         extending.extend(reservation=row, length=3 * HOUR, by=user, now=at(1))
     assert extending.extend(reservation=row, length=2 * HOUR, by=user, now=at(1)).price == Decimal(10)
+
+
+def test_an_extension_over_a_closed_month_pays_only_for_what_it_adds(user: User) -> None:
+    """May has four of the ten hours. They are charged, invoiced later, and must not count a second time."""
+    budget(user, "10", hard_stop=True)
+    actions.set_credit_limit(workspace=workspace_of(user), credit_limit=Decimal(12), by="x")
+    begin = LAST_DAY - 3 * HOUR
+    row = Life.booked(user, begin, 10 * HOUR).runs(begin, timedelta(0)).row
+    june = LAST_DAY + 2 * HOUR
+    with transaction.atomic():
+        charging.close(accounts.lock(workspace_of(user).pk), MAY, june)
+    budget(user, "7", hard_stop=True)  # May alone is not above it, June would be with two more
+
+    assert extending.extend(reservation=row, length=HOUR, by=user, now=june).price == Decimal(11)
+    with pytest.raises(CannotAfford, match="June 2026"):
+        extending.extend(reservation=row, length=HOUR, by=user, now=june)
+    budget(user, "3", hard_stop=False)  # less than May has had, which is over
+    extending.extend(reservation=row, length=HOUR, by=user, now=june)
+    with pytest.raises(CannotAfford, match=r"This costs \$1\.00, and \$0\.00 of the limit of \$12\.00"):
+        extending.extend(reservation=row, length=HOUR, by=user, now=june)
+
+
+def test_a_kept_volume_counts_with_what_this_month_will_cost(user: User) -> None:
+    now = timezone.now()
+    prices: dict[str, Any] = {"per_core_hour": Decimal(2), "per_gb_month": Decimal(10)}
+    actions.set_rate(workspace=None, start=now, end=None, by="x", now=now, **prices)
+    make_storage()
+    image = Volume.objects.create(
+        size_gb=10, kept=True, server=StorageServer.objects.get(), formatted_at=now + timedelta(seconds=1)
+    )
+    WorkspaceVolume.objects.create(workspace=workspace_of(user), name="kept", volume=image)
+
+    held = affording.commitments(account(user), now + HOUR).held
+
+    start, end = months.stretch(months.month_of(now, account(user).zone), account(user).zone)
+    assert held == pytest.approx(Decimal(100) * Decimal((end - now) / (end - start)), abs=Decimal("0.02"))
 
 
 def test_prepaid_credit_pays_for_the_tax_too(user: User, settings: Any) -> None:
