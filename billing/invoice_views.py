@@ -17,7 +17,7 @@ from billing.models import Invoice, InvoiceLine, LedgerEntry
 from billing.models.invoices import InvoiceQuerySet
 from billing.pages import desk, desk_of
 from billing.standing import standing
-from billing.typesetting import CannotTypeset
+from billing.typesetting import CannotTypeset, Later
 from reservations.models import Reservation
 
 PER_PAGE = 25
@@ -54,7 +54,10 @@ def invoice_pdf(request: HttpRequest, number: str) -> HttpResponse:
     """The same bytes that were mailed; made now if nobody needed them before."""
     invoice = _invoice(request, number)
     try:
-        pdf = documents.pdf_of(invoice)
+        pdf = documents.pdf_at_once(invoice, timezone.now())
+    except Later as problem:
+        messages.info(request, str(problem))
+        return redirect("billing:invoice", number=invoice.number)
     except CannotTypeset:
         messages.error(request, "The PDF cannot be made at the moment. Please try again in some minutes.")
         return redirect("billing:invoice", number=invoice.number)
@@ -112,6 +115,8 @@ def _month(request: HttpRequest) -> date | None:
 
 def _invoice(request: HttpRequest, number: str) -> Invoice:
     """One that the visitor may see; anybody else's does not exist."""
+    if "\0" in number:
+        raise Http404  # PostgreSQL takes no text with it
     rows = Invoice.objects.visible_to(_user(request)).with_open_amount().select_related("workspace")
     return get_object_or_404(rows, number=number)
 

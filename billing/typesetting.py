@@ -12,15 +12,17 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 STYLE = Path(__file__).resolve().parent.parent / "static/berth/invoice-print.css"
-LIMIT_S = 120  # for one document
+LIMIT_S = 120  # for one document, and as much again for each million characters: 9,000 lines take two minutes
 IDLE_S = 60.0
 MOST_MEMORY = 2 * 1024**3
 _LENGTH = struct.Struct(">cI")  # "P": a PDF; "E": why there is none
-_lock = threading.Lock()
+_lock = threading.RLock()  # who has the turn may look again whether there is anything to make
 _child: subprocess.Popen[bytes] | None = None
 _owner = 0  # who started it
 _idle: threading.Timer | None = None
@@ -30,11 +32,31 @@ class CannotTypeset(Exception):
     """There is no PDF; the sentence says why."""
 
 
+class Later(CannotTypeset):
+    """Not now, but soon; the sentence is for who asked."""
+
+
+@contextmanager
+def turn(wait_s: float | None = None) -> Iterator[None]:
+    """One document after the other, in each of our processes. Raises Later when it takes longer than `wait_s`."""
+    if not _lock.acquire(timeout=-1 if wait_s is None else wait_s):
+        raise Later("Other documents are being made; try again in a moment.")
+    try:
+        yield
+    finally:
+        _lock.release()
+
+
+def limit_s(html: str) -> float:
+    return LIMIT_S * (1 + len(html) / 1_000_000)
+
+
 def pdf(html: str) -> bytes:
-    """One document after the other. Raises CannotTypeset."""
-    with _lock:
+    """Raises CannotTypeset."""
+    limit = limit_s(html)
+    with turn():
         child = _running()
-        alarm = threading.Timer(LIMIT_S, child.kill)
+        alarm = threading.Timer(limit, child.kill)
         alarm.start()
         try:
             assert child.stdin is not None and child.stdout is not None  # noqa: S101, PT018 - both are pipes
@@ -42,7 +64,9 @@ def pdf(html: str) -> bytes:
             kind, answer = _read(child.stdout)
         except OSError as problem:
             end()
-            raise CannotTypeset(f"The process that makes PDFs ended or took over {LIMIT_S} s ({problem}).") from problem
+            raise CannotTypeset(
+                f"The process that makes PDFs ended or took over {limit:.0f} s ({problem})."
+            ) from problem
         finally:
             alarm.cancel()
             _end_when_idle()
@@ -59,7 +83,8 @@ def end() -> None:
         child.kill()
         for pipe in (child.stdin, child.stdout):
             if pipe is not None:
-                pipe.close()
+                with suppress(OSError):  # what it did not take any more is still in the buffer
+                    pipe.close()
         child.wait()
 
 

@@ -360,7 +360,7 @@ def invoice(request: HttpRequest, pk: int) -> Any:
 def pdf(request: HttpRequest, pk: int) -> Any:
     row = _invoice(request, pk)
     try:
-        body = documents.pdf_of(row)
+        body = documents.pdf_at_once(row, timezone.now())
     except CannotTypeset as fault:
         return problem(503, "unavailable", str(fault))
     answer = HttpResponse(body, content_type="application/pdf")

@@ -4,8 +4,10 @@ import hashlib
 import re
 import subprocess
 import sys
+import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +19,7 @@ from django.template.loader import render_to_string
 
 from billing import documents, invoices, payments, typesetting
 from billing.models import BillingAccount, Invoice, InvoiceDocument, LedgerEntry
-from billing.typesetting import CannotTypeset
+from billing.typesetting import CannotTypeset, Later
 from tests.unit.billing.mail_server import mail_server
 from tests.unit.billing.served import make_account, serve
 
@@ -148,6 +150,37 @@ def test_it_is_made_once_and_kept() -> None:
     assert typesetting._child is None  # nothing was made a second time
 
 
+def test_who_waited_for_it_to_be_made_gets_what_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found again once it is their turn, and not made a second time."""
+    invoice = make_invoice(["website"])
+    turn = typesetting.turn
+
+    @contextmanager
+    def others_first(wait_s: float | None = None) -> Iterator[None]:
+        InvoiceDocument.objects.filter(invoice=invoice).update(pdf=b"%PDF of another")
+        with turn(wait_s):
+            yield
+
+    monkeypatch.setattr(typesetting, "turn", others_first)
+    monkeypatch.setattr(documents, "render", lambda *_: pytest.fail("made twice"))
+
+    assert documents.pdf_of(invoice) == b"%PDF of another"
+
+
+def test_a_long_one_is_asked_for_anew_when_no_round_would_make_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    invoice = make_invoice(["one", "two"])
+    monkeypatch.setattr(documents, "MOST_LINES_AT_ONCE", 1)
+    rows = InvoiceDocument.objects.filter(invoice=invoice)
+    rows.update(try_at=None, attempts=12, problem="given up")
+
+    with pytest.raises(Later, match="has 2 lines"):
+        documents.pdf_at_once(invoice, ISSUED)
+
+    assert list(rows.values_list("try_at", "attempts", "problem")) == [(ISSUED, 0, "")]
+    monkeypatch.undo()
+    assert documents.pdf_at_once(invoice, ISSUED).startswith(b"%PDF")
+
+
 # ---- the process --------------------------------------------------------------------------------------------
 
 
@@ -200,6 +233,40 @@ def test_a_process_that_takes_too_long_is_ended_and_the_next_pdf_has_another(mon
     assert typesetting.pdf("<p>text</p>").startswith(b"%PDF")
 
 
+def test_who_cannot_wait_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    invoice = make_invoice(["website"])
+    monkeypatch.setattr(documents, "PATIENCE_S", 0.05)
+    at_work, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with typesetting.turn():
+            at_work.set()
+            done.wait(30)
+
+    other = threading.Thread(target=work)
+    other.start()
+    try:
+        assert at_work.wait(10)
+        with pytest.raises(Later, match="Other documents are being made; try again"):
+            documents.pdf_at_once(invoice, ISSUED)
+    finally:
+        done.set()
+        other.join(10)
+
+    assert documents.pdf_at_once(invoice, ISSUED).startswith(b"%PDF")
+
+
+def test_a_long_document_has_more_time() -> None:
+    """3,000 lines took 50 s, 9,000 took 118 s, on two busy cores."""
+    line = render_to_string(
+        "_partials/invoice_body.html", documents.body_context(make_invoice([f"job {n}" for n in range(20)]))
+    )
+
+    assert typesetting.limit_s("") == typesetting.LIMIT_S == 120
+    assert typesetting.limit_s(line * (3000 // 20)) > 180
+    assert typesetting.limit_s(line * (9000 // 20)) > 300
+
+
 @pytest.mark.usefixtures("_ended")
 def test_a_process_that_was_killed_is_replaced() -> None:
     typesetting.pdf("<p>text</p>")
@@ -207,6 +274,20 @@ def test_a_process_that_was_killed_is_replaced() -> None:
     typesetting._child.kill()
     typesetting._child.wait(10)
 
+    assert typesetting.pdf("<p>text</p>").startswith(b"%PDF")
+
+
+@pytest.mark.usefixtures("_ended")
+def test_a_process_that_died_while_it_was_written_to_is_ended_all_the_same() -> None:
+    child = typesetting._running()
+    assert child.stdin is not None
+    child.stdin.write(b"half a document")  # waits in the pipe's buffer
+    child.kill()
+    child.wait(10)
+
+    typesetting.end()
+
+    assert child.stdin.closed
     assert typesetting.pdf("<p>text</p>").startswith(b"%PDF")
 
 

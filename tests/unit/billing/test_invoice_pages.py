@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from accounts.models import Membership, User
 from billing import documents, invoices, payments, typesetting
-from billing.models import Invoice
+from billing.models import Invoice, InvoiceDocument
 from tests.factories import make_user, workspace_of
 from tests.unit.billing.served import make_account, serve
 from tests.unit.portal.doors import log_in
@@ -212,6 +212,26 @@ def test_a_pdf_that_cannot_be_made_is_said(
 
     assert "The PDF cannot be made at the moment" in text_of(answer)
     assert answer.redirect_chain == [(f"/billing/invoices/{invoice.number}/", 302)]
+
+
+@pytest.mark.parametrize("what", ["", "pdf", "csv"])
+def test_a_number_that_none_can_have_is_no_invoice(what: str, user: User, browser: Callable[[User], Client]) -> None:
+    assert browser(user).get(f"/billing/invoices/INV%00/{what}").status_code == 404
+
+
+def test_a_long_pdf_is_left_to_the_worker(
+    user: User, browser: Callable[[User], Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invoice = make_invoice(user, "one", "two")
+    monkeypatch.setattr(documents, "MOST_LINES_AT_ONCE", 1)
+    address = f"/billing/invoices/{invoice.number}/pdf"
+
+    answer = browser(user).get(address, follow=True)
+
+    assert "This invoice has 2 lines. Its PDF is being made and comes by mail" in text_of(answer)
+    assert InvoiceDocument.objects.get(invoice=invoice).pdf is None
+    kept = documents.pdf_of(invoice)  # the worker's way
+    assert browser(user).get(address).content == kept
 
 
 # ---- whose --------------------------------------------------------------------------------------------------

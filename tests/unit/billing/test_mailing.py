@@ -12,6 +12,7 @@ import pytest
 from accounts.models import AuditEntry, User
 from billing import documents, invoices, mailing, payments
 from billing.models import Invoice, InvoiceDocument, LedgerEntry
+from billing.typesetting import Later
 from compute import failpoints
 from tests.factories import make_user, workspace_of
 from tests.unit.billing.mail_server import MailServer, mail_server
@@ -179,6 +180,22 @@ def test_nobody_to_send_it_to_is_noted_and_not_tried_for_ever(server: MailServer
     mailing.mail_again(invoice=invoice, by="manage.py", now=clock.now)
     assert mailing.mail_due(clock) == 1
     assert AuditEntry.objects.filter(action="invoice.mail", target=f"invoice:{invoice}").exists()
+
+
+@pytest.mark.django_db
+def test_a_long_one_is_made_by_the_round_even_for_nobody(
+    server: MailServer, clock: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = make_user()
+    invoice = make_invoice(user)
+    User.objects.filter(pk=user.pk).update(email="")
+    monkeypatch.setattr(documents, "MOST_LINES_AT_ONCE", 0)
+    with pytest.raises(Later):
+        documents.pdf_at_once(invoice, clock.now)
+
+    mailing.mail_due(clock)
+
+    assert documents.pdf_at_once(invoice, clock.now).startswith(b"%PDF")
 
 
 @pytest.mark.django_db

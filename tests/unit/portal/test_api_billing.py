@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Membership, User, Workspace
-from billing import actions, charging
+from billing import actions, charging, documents
 from billing.models import BillingAccount, InvoiceDocument
 from compute.models import Allocation
 from reservations.models import Reservation
@@ -98,6 +98,16 @@ def test_an_invoice_with_its_lines_and_its_pdf(workspace: Workspace, api: Call) 
     assert (row["number"], row["total"], row["open"], row["tax"]) == (invoice.number, "11.90", "11.90", "1.90")
     assert [line["amount"] for line in whole["lines"]] == ["10.00"]
     assert (document.content, document["Content-Type"]) == (b"%PDF-1.7", "application/pdf")
+
+
+def test_a_long_pdf_is_not_made_at_once(workspace: Workspace, api: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    invoice = make_invoice(workspace, "10.00")
+    monkeypatch.setattr(documents, "MOST_LINES_AT_ONCE", 0)
+
+    answer = api("GET", f"/billing/invoices/{invoice.pk}/pdf")
+
+    assert answer.status_code == 503
+    assert "has 1 lines. Its PDF is being made" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(("asked", "count"), [("", 1), ("?open=true", 1), ("?open=false", 0)])
