@@ -1,4 +1,4 @@
-"""The staff's page about money: /monitor/money/. Who is not staff is told that it does not exist."""
+"""The page about money for staff who may see the ledger: /monitor/money/. Others are told that it does not exist."""
 
 from collections.abc import Callable
 from datetime import date
@@ -24,7 +24,7 @@ def for_staff(view: View) -> View:
     def guarded(request: HttpRequest) -> HttpResponseBase:
         if not request.user.is_authenticated:
             return redirect_to_login(request.get_full_path())
-        if not request.user.is_staff:
+        if not request.user.is_staff or not request.user.has_perm("billing.view_ledgerentry"):
             raise Http404
         return view(request)
 

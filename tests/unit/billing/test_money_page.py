@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -150,6 +151,19 @@ def test_the_csv_adds_up_to_the_page_and_has_no_formulas(desk: Client) -> None:
 def test_only_staff_see_it(page: str) -> None:
     assert browser_of(make_user()).get(ADDRESS + page).status_code == 404
     assert Client().get(ADDRESS + page).status_code == 302
+
+
+def test_staff_see_it_who_may_see_the_ledger() -> None:
+    clerk = make_user("clerk", is_staff=True)
+
+    for page in ("", "revenue.csv"):
+        assert browser_of(clerk).get(ADDRESS + page).status_code == 404
+    assert ADDRESS not in browser_of(clerk).get("/monitor/").content.decode()
+
+    clerk.user_permissions.add(Permission.objects.get(codename="view_ledgerentry", content_type__app_label="billing"))
+    for page in ("", "revenue.csv"):
+        assert browser_of(clerk).get(ADDRESS + page).status_code == 200
+    assert ADDRESS in browser_of(clerk).get("/monitor/").content.decode()
 
 
 def test_staff_need_their_second_factor(desk: Client, settings: Any) -> None:
