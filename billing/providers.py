@@ -15,6 +15,10 @@ class Forged(Exception):
     """A message that the provider did not send, or sent too long ago."""
 
 
+class Strange(Exception):
+    """A true message about money for an invoice of ours that cannot be entered as it is; it is to come again."""
+
+
 class ProviderSilent(Exception):
     """The provider gave no usable answer; nothing was paid. The sentence is for the customer."""
 
@@ -42,7 +46,7 @@ class Provider(Protocol):
         ...
 
     def read(self, body: bytes, headers: Mapping[str, str]) -> Paid | None:
-        """What a message of the provider says was paid; None: something that is none of ours. Raises Forged."""
+        """What a message of the provider says was paid; None: none of ours. Raises Forged, Strange."""
         ...
 
 

@@ -15,7 +15,7 @@ import stripe
 from django.conf import settings
 
 from billing.models import Invoice, Payment
-from billing.providers import Forged, Paid, ProviderSilent
+from billing.providers import Forged, Paid, ProviderSilent, Strange
 
 logger = logging.getLogger(__name__)
 OLDEST_S = 300  # of a signature, against replays
@@ -82,8 +82,11 @@ class Stripe:
         event = json.loads(text)
         intent = event["data"]["object"]
         ours = intent.get("metadata") or {}
-        if event["type"] != PAID or ours.get("berth") != settings.BERTH_BASE_URL:
+        if event["type"] != PAID or "berth" not in ours:
             return None  # other events, and what the same Stripe account sells elsewhere
+        if ours["berth"] != settings.BERTH_BASE_URL:
+            _refuse_if_here(ours, intent["id"])
+            return None
         currency = intent["currency"].upper()
         return Paid(
             invoice_number=str(ours.get("invoice", "")),
@@ -91,6 +94,16 @@ class Stripe:
             currency=currency,
             reference=intent["id"],
             at=datetime.fromtimestamp(event["created"], UTC),
+        )
+
+
+def _refuse_if_here(ours: Mapping[str, Any], reference: str) -> None:
+    """Raises Strange for an invoice that is here, as after a change of BERTH_BASE_URL; else it is another Berth's."""
+    number = str(ours.get("invoice", ""))
+    if Invoice.objects.filter(number=number).exists():
+        raise Strange(
+            f"{reference} is for invoice {number}, which is here, but was paid through {ours['berth']}"
+            f" and BERTH_BASE_URL is {settings.BERTH_BASE_URL}"
         )
 
 

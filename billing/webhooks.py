@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST
 from billing import payments, providers
 from billing.models import Invoice
 from billing.payments import Refused
-from billing.providers import Forged, Paid
+from billing.providers import Forged, Paid, Strange
 
 logger = logging.getLogger(__name__)
 LARGEST_BODY = 256 * 1024
@@ -34,6 +34,9 @@ def stripe(request: HttpRequest) -> HttpResponse:
     except Forged as problem:
         logger.warning("a message to the webhook was not Stripe's: %s", problem)
         return HttpResponse("the signature is wrong or too old", status=400, content_type=TEXT)
+    except Strange as problem:
+        logger.error("money came and is not entered: %s", problem)
+        return HttpResponse(str(problem), status=409, content_type=TEXT)
     if paid is None:
         return HttpResponse("ignored", content_type=TEXT)
     return _note(paid, provider.method)

@@ -128,7 +128,7 @@ def test_an_event_that_is_no_text_is_refused(invoice: Invoice) -> None:
         ("payment_intent.payment_failed", None),
         ("customer.created", {}),
         ("payment_intent.succeeded", {}),
-        ("payment_intent.succeeded", {"berth": "https://another.example.org", "invoice": "INV-2026-0001"}),
+        ("payment_intent.succeeded", {"berth": "https://another.example.org", "invoice": "INV-1999-0001"}),
     ],
 )
 def test_events_that_are_none_of_ours_are_ignored(
@@ -171,6 +171,23 @@ def test_money_for_an_invoice_that_is_not_there_is_told(
 
     assert send(event(invoice, settings)).status_code == 409
     assert "INV-1999-0001" in caplog.text
+
+
+def test_money_for_our_invoice_from_another_address_is_told_and_sent_again(
+    invoice: Invoice, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Paid on a page that was made before BERTH_BASE_URL was changed."""
+    body = event(invoice, settings)
+    today, settings.BERTH_BASE_URL = settings.BERTH_BASE_URL, "https://moved.example.org"
+    before = written()
+
+    answer = send(body)
+
+    assert (answer.status_code, invoice.number in answer.content.decode()) == (409, True)
+    assert written() == before
+    assert [row.levelno for row in caplog.records if row.name == "billing.webhooks"] == [logging.ERROR]
+    settings.BERTH_BASE_URL = today
+    assert send(body).content == b"noted"
 
 
 def test_what_a_customer_paid_by_bank_meanwhile_becomes_credit(invoice: Invoice, settings: Any) -> None:
