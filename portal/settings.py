@@ -256,6 +256,12 @@ BERTH_PRICES = "billing.quotes"
 
 # ---- money ------------------------------------------------------------------------------------------------
 BERTH_CURRENCY = env.matching("BERTH_CURRENCY", "USD", r"[A-Z]{3}", "a currency's three letters, such as EUR")
+_OTHER_DECIMALS = {  # by ISO 4217; amounts are rounded to two
+    *("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF"),
+    *("XPF", "BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"),
+}
+if BERTH_CURRENCY in _OTHER_DECIMALS:
+    raise env.BadSetting("BERTH_CURRENCY", f"must be a currency with two decimals, not {BERTH_CURRENCY}")
 BERTH_PRICE_PER_CORE_HOUR = env.money("BERTH_PRICE_PER_CORE_HOUR", "0.50")  # where no rate in the database holds
 BERTH_CREDIT_LIMIT = env.optional_money("BERTH_CREDIT_LIMIT", most=99_999_999)  # of new accounts; None: no limit
 BERTH_BILLING_TIME_ZONE = env.zone("BERTH_BILLING_TIME_ZONE", "UTC")
