@@ -7,6 +7,7 @@ late). Whichever way, the whole must come to the same cent.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -70,6 +71,7 @@ def _reservation(books: Books, row: Booked, entries: list[Entry], now: datetime)
         yield f"the terms of {name} cannot be read: {problem!r}"
         return
     opens, closes = micros(row.start), micros(row.end)
+    holding = replace(holding, window=(opens, closes))
     if any(begun < opens or (over or 0) > closes for begun, over in periods):
         yield f"{name} is noted to have served outside of what was booked"
     thing = Thing(whole(row.cores, 100), row.ram_mib, 0 if row.kept_volume else row.storage_gb)
