@@ -72,6 +72,8 @@ def _send(row: InvoiceDocument, clock: Callable[[], datetime]) -> bool:
     pdf = documents.pdf_of(invoice)
     to = spending.recipients(account_of(invoice.workspace_id))
     rows = InvoiceDocument.objects.filter(pk=row.pk)
+    if not rows.filter(attempts=row.attempts, try_at=row.try_at).exists():
+        return False  # a long one: it was taken by another meanwhile
     if not to:
         logger.warning("invoice %s: %s", invoice, NOBODY)
         rows.update(try_at=None, problem=NOBODY)

@@ -199,6 +199,25 @@ def test_a_long_one_is_made_by_the_round_even_for_nobody(
 
 
 @pytest.mark.django_db
+def test_one_that_took_longer_to_make_than_the_pause_is_sent_by_who_took_it_meanwhile(
+    server: MailServer, clock: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_invoice()
+    pdf_of = documents.pdf_of
+
+    def slowly(invoice: Invoice) -> bytes:
+        monkeypatch.setattr(documents, "pdf_of", pdf_of)
+        clock.forward(minutes=6)
+        assert mailing.mail_due(clock) == 1  # another worker
+        return pdf_of(invoice)
+
+    monkeypatch.setattr(documents, "pdf_of", slowly)
+
+    assert mailing.mail_due(clock) == 0
+    assert len(server.mails) == 1
+
+
+@pytest.mark.django_db
 def test_what_is_asked_for_once_more_is_a_mail_of_its_own(server: MailServer, clock: Time) -> None:
     invoice = make_invoice()
     mailing.mail_due(clock)
