@@ -82,7 +82,9 @@ def _reservations(account: BillingAccount, entries: LedgerEntryQuerySet, at: dat
     for row in usage.with_usage(rows.distinct()):
         served = [(opens, min(closes, at)) for opens, closes in usage.served(row, at) if opens < at]
         parts = pricing.by_month(served, usage.size_of(row), usage.terms_of(row), account.zone)
-        yield {month: part.amount for month, part in parts.items()}, entered.get(row.pk, NOTHING)
+        costs = {month: part.amount for month, part in parts.items()}
+        settled = row.settled_at is not None and row.settled_at <= at  # nothing more is entered, corrected or not
+        yield costs, sum(costs.values(), NOTHING) if settled else entered.get(row.pk, NOTHING)
 
 
 def _volumes(account: BillingAccount, entries: LedgerEntryQuerySet, at: datetime) -> Iterator[Part]:

@@ -38,6 +38,7 @@ GRACE = timedelta(minutes=1)
 def usage_faults(books: Books, now: datetime) -> Iterator[str]:
     """A sentence for each difference between what was used and what was charged for it."""
     of_reservation: dict[int, list[Entry]] = defaultdict(list)
+    corrections: dict[int, list[Entry]] = defaultdict(list)
     of_volume: dict[int, list[Entry]] = defaultdict(list)
     for entry in books.entries:
         if entry.kind == "charge" or entry.is_recount:
@@ -47,8 +48,10 @@ def usage_faults(books: Books, now: datetime) -> Iterator[str]:
                 of_volume[entry.volume].append(entry)
             else:
                 yield f"entry {entry.id} charges {money(entry.amount, entry.currency)} for nothing that was used"
+        elif entry.kind == "correction" and entry.reservation:
+            corrections[entry.reservation].append(entry)
     for row in books.reservations:
-        yield from _reservation(books, row, of_reservation.pop(row.id, []), now)
+        yield from _reservation(books, row, of_reservation.pop(row.id, []), corrections[row.id], now)
     for volume in books.volumes:
         yield from _volume(books, volume, of_volume.pop(volume.id, []))
     for what, strangers in (("reservation", of_reservation), ("volume", of_volume)):
@@ -60,11 +63,16 @@ def usage_faults(books: Books, now: datetime) -> Iterator[str]:
 # ---- reservations ---------------------------------------------------------------------------------------------------
 
 
-def _reservation(books: Books, row: Booked, entries: list[Entry], now: datetime) -> Iterator[str]:
+def _reservation(
+    books: Books, row: Booked, entries: list[Entry], corrections: list[Entry], now: datetime
+) -> Iterator[str]:
     name = f"reservation {row.id}"
     periods = books.served.get(row.id, [])
     if not periods and not entries:
         return
+    net = sum((entry.amount for entry in [*entries, *corrections]), NOTHING)
+    if net < 0:
+        yield f"the corrections of {name} exceed its charges by {money(-net, (entries or corrections)[0].currency)}"
     try:
         holding = deal(row.terms)
     except (KeyError, ValueError, TypeError, ArithmeticError) as problem:
@@ -83,14 +91,15 @@ def _reservation(books: Books, row: Booked, entries: list[Entry], now: datetime)
     if row.settled_at is None and row.state in OVER:
         if now - books.over_since.get(row.id, row.end) > GRACE:
             left = max(due.values(), default=NOTHING) - sum((entry.amount for entry in entries), NOTHING)
-            if left:
+            if left > 0 or (left and net > 0):
                 yield f"{name} is over, and {money(left, holding.currency)} of it are not charged"
         return
-    found = list(_Months(books, row, thing, holding, spans, due).faults(name, charges))
+    found = list(_Months(books, row, thing, holding, spans, due, [*entries, *corrections]).faults(name, charges))
     yield from found
     if row.settled_at and not found and all(len(entries) == 1 for entries in charges.values()):
         total, charged = max(due.values(), default=NOTHING), sum((entry.amount for entry in entries), NOTHING)
-        if total != charged:
+        given_back = charged > total and net <= 0  # corrections took off what would have been recounted
+        if total != charged and not given_back:
             difference = money(abs(charged - total), holding.currency)
             yield f"{name} is charged {difference} too {'much' if charged > total else 'little'} in all"
 
@@ -99,10 +108,17 @@ class _Months:
     """The charges of one reservation, against what its months add."""
 
     def __init__(
-        self, books: Books, row: Booked, thing: Thing, holding: Deal, spans: list[Span], due: Mapping[Month, Decimal]
+        self,
+        books: Books,
+        row: Booked,
+        thing: Thing,
+        holding: Deal,
+        spans: list[Span],
+        due: Mapping[Month, Decimal],
+        entries: list[Entry],
     ) -> None:
         self.books, self.row, self.thing, self.holding = books, row, thing, holding
-        self.spans, self.due = spans, due
+        self.spans, self.due, self.entries = spans, due, entries
         self._ran: list[tuple[datetime, datetime | None]] | None = None
 
     def faults(self, name: str, charges: Mapping[date, list[Entry]]) -> Iterator[str]:
@@ -112,7 +128,8 @@ class _Months:
             adds = self._through(self.due, day) - self._through(self.due, day, before=True)
             if day not in charges:
                 expected = self.row.settled_at is not None or (closed is not None and day <= closed)
-                if expected and adds and self._through(self.due, day) != entered:
+                lacks = self._through(self.due, day) - entered
+                if expected and adds and lacks and not (lacks < 0 and self._left() <= 0):
                     yield f"{name} is not charged for {day:%B %Y}: {money(adds, currency)} were served"
                 continue
             amount = sum((entry.amount for entry in charges[day]), NOTHING)
@@ -124,6 +141,10 @@ class _Months:
                     much = money(abs(amount - adds), currency)
                     yield f"{name} is charged {much} too {word} for {day:%B %Y} ({amount} instead of {adds})"
             entered += amount
+
+    def _left(self, before: int | None = None) -> Decimal:
+        """What charges and corrections come to, or came to before an entry: no more than that is ever given back."""
+        return sum((entry.amount for entry in self.entries if before is None or entry.id < before), NOTHING)
 
     def _through(self, due: Mapping[Month, Decimal], day: date, *, before: bool = False) -> Decimal:
         """The sum until the month's end, or until its begin."""
@@ -138,7 +159,8 @@ class _Months:
             for spans in (self.spans, self._as_known(entry.at)):
                 due = due_through(spans, self.thing, self.holding, zone)
                 through = self._through(due, entry.month)
-                if entry.amount in {through - entered, through - self._through(due, entry.month, before=True)}:
+                lacks = max(through - entered, -max(self._left(entry.id), NOTHING))
+                if entry.amount in {through - entered, lacks, through - self._through(due, entry.month, before=True)}:
                     return True
         return False
 

@@ -75,13 +75,13 @@ def close(account: BillingAccount, month: date, now: datetime) -> None:
 def _charge(account: BillingAccount, rows: Iterable[Reservation], now: datetime, through: date | None) -> int:
     """Enter what is missing of each, and of those that are over (`through` None) note that nothing is."""
     rows = list(rows)
-    charged: dict[int, list[LedgerEntry]] = {}
-    for entry in LedgerEntry.objects.filter(reservation__in=rows, kind=LedgerEntry.Kind.CHARGE):
-        charged.setdefault(entry.reservation_id or 0, []).append(entry)
+    before: dict[int, list[LedgerEntry]] = {}
+    for entry in LedgerEntry.objects.usage().filter(reservation__in=rows):
+        before.setdefault(entry.reservation_id or 0, []).append(entry)
     entries: list[LedgerEntry] = []
     days: list[DailyCost] = []
     for row in rows:
-        for entry in _missing(account, row, charged.get(row.pk, []), now, through):
+        for entry in _missing(account, row, before.get(row.pk, []), now, through):
             entries.append(entry)
             days += _days(account, row, entry, now)
     ledger.post(entries)
@@ -92,11 +92,15 @@ def _charge(account: BillingAccount, rows: Iterable[Reservation], now: datetime,
 
 
 def _missing(
-    account: BillingAccount, row: Reservation, charged: list[LedgerEntry], now: datetime, through: date | None
+    account: BillingAccount, row: Reservation, before: list[LedgerEntry], now: datetime, through: date | None
 ) -> Iterable[LedgerEntry]:
-    """The entries that a reservation lacks, one a month at most."""
+    """The entries that a reservation lacks, one a month at most; `before` are its charges and their corrections.
+
+    What is given back is at most what those come to: what a correction took off is not given back a second time.
+    """
     intervals, size, terms = usage.served(row, now), usage.size_of(row), usage.terms_of(row)
-    there = {entry.month: entry for entry in charged}
+    there = {entry.month: entry for entry in before if entry.kind == LedgerEntry.Kind.CHARGE}
+    left = sum((entry.amount for entry in before), NOTHING)
     parts = pricing.by_month(intervals, size, terms, account.zone)
     due = entered = NOTHING
     for month in sorted(parts.keys() | there.keys()):
@@ -107,13 +111,15 @@ def _missing(
         if month in there:
             entered += there[month].amount
             continue
-        if amount := due - entered:
+        if amount := max(due - entered, -max(left, NOTHING)):
             entered += amount
+            left += amount
             yield _charge_entry(account, row, month, amount, part, intervals, now)
-    if through is None and due != entered and there:
+    amount = max(due - entered, -max(left, NOTHING))
+    if through is None and amount and there:
         # Less was served than a closed month had taken for served, as when its node turned out to be gone since. What
         # goes on makes up for it with its next entry.
-        yield _recount(account, row, there[max(there)], due - entered, now)
+        yield _recount(account, row, there[max(there)], amount, now)
 
 
 def _charge_entry(

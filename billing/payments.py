@@ -235,6 +235,8 @@ def correct(
         left = _left_of(entry)
         if amount > left:
             raise Refused("amount", f"Only {max(left, NOTHING)} {entry.currency} are left of this charge.")
+        if entry.reservation_id and amount > max(rest := _left_of_reservation(entry), NOTHING):
+            raise Refused("amount", f"Only {max(rest, NOTHING)} {entry.currency} are left of this reservation.")
         if left - amount > entry.amount:
             raise Refused("amount", f"Only {entry.amount - left} {entry.currency} were taken off this charge.")
         key = _new_key(f"entry:{entry.pk}:correction", once)
@@ -343,6 +345,11 @@ def _left_of(entry: LedgerEntry) -> Decimal:
     """Of a charge or credit, what no correction or reversal has taken off."""
     left: Decimal = entry.amount + LedgerEntry.objects.filter(corrects=entry).total()
     return -left if entry.kind == LedgerEntry.Kind.CREDIT else left
+
+
+def _left_of_reservation(entry: LedgerEntry) -> Decimal:
+    """Recounts and later months may have given back what one of its charges alone does not show."""
+    return LedgerEntry.objects.usage().filter(reservation=entry.reservation_id).total()
 
 
 def _sum(rows: "QuerySet[Settlement]") -> Decimal:

@@ -8,7 +8,7 @@ import pytest
 from django.db import transaction
 
 from accounts.models import User
-from billing import accounts, actions, audit, charging
+from billing import accounts, actions, as_of, audit, charging, ledger, payments
 from billing.models import DailyCost, LedgerEntry
 from reservations.models import Reservation
 from tests.factories import HOUR, NOW, make_node, make_storage, make_user, profile, workspace_of
@@ -40,6 +40,11 @@ def settle(user: User, now: datetime) -> int:
 def entered(user: User) -> list[tuple[str, str, Decimal]]:
     rows = LedgerEntry.objects.filter(workspace=workspace_of(user)).order_by("pk")
     return [(entry.kind, f"{entry.month:%m}", entry.amount) for entry in rows]
+
+
+def correct(amount: Decimal, now: datetime) -> None:
+    charge = LedgerEntry.objects.filter(kind="charge").earliest("pk")
+    payments.correct(entry=charge, amount=amount, reason="It was slow.", by="x", now=now)
 
 
 def differences(now: datetime) -> list[str]:
@@ -108,6 +113,73 @@ def test_what_never_serves_again_is_corrected(user: User) -> None:
 
     assert entered(user) == [("charge", "05", Decimal("1.00")), ("correction", "06", Decimal("-0.50"))]
     assert differences(IN_JULY) == []
+
+
+@pytest.mark.parametrize(("off", "recounted"), [("0.25", "-0.50"), ("0.75", "-0.25"), ("1.00", None)])
+def test_what_a_correction_took_off_is_not_given_back_again(user: User, off: str, recounted: str | None) -> None:
+    life = Life.booked(user, LATE_IN_MAY, 12 * HOUR).runs(LATE_IN_MAY, timedelta(0))
+    close(user, MAY, IN_JUNE)
+    life.fails(noted=IN_JUNE + HOUR, seen_last=LATE_IN_MAY + HOUR)
+    correct(Decimal(off), IN_JUNE + HOUR)
+    life.ends(IN_JUNE + 2 * HOUR)
+
+    settle(user, IN_JUNE + 3 * HOUR)
+
+    assert [amount for *_, amount in entered(user)][2:] == ([Decimal(recounted)] if recounted else [])
+    assert differences(IN_JULY) == []
+    assert as_of.bill(accounts.account_of(workspace_of(user).pk), IN_JULY).not_entered == 0
+
+
+@pytest.mark.parametrize(("off", "june"), [("1.50", ["-0.50"]), ("2.00", [])])
+def test_a_month_that_makes_up_for_one_gives_back_no_more_than_corrections_left(
+    user: User, off: str, june: list[str]
+) -> None:
+    begin = LATE_IN_MAY - 2 * HOUR
+    life = Life.booked(user, begin, 60 * HOUR).runs(begin, timedelta(0))
+    close(user, MAY, IN_JUNE)
+    life.fails(noted=IN_JUNE + HOUR, seen_last=begin + timedelta(minutes=30))
+    correct(Decimal(off), IN_JUNE + HOUR)
+    life.runs(IN_JUNE + 2 * HOUR, timedelta(0)).ends(IN_JUNE + 3 * HOUR)  # two started hours in all
+
+    settle(user, IN_JUNE + 4 * HOUR)
+
+    assert [amount for *_, amount in entered(user)] == [Decimal(2), -Decimal(off), *map(Decimal, june)]
+    assert differences(IN_JULY) == []
+
+
+def test_no_more_is_corrected_than_recounts_left_of_a_reservation(user: User) -> None:
+    """The recount names the last month's charge; the first one's is not there to be given back whole."""
+    life = Life.booked(user, LATE_IN_MAY, 744 * HOUR).runs(LATE_IN_MAY, timedelta(0))
+    close(user, MAY, IN_JUNE)
+    close(user, JUNE, IN_JULY)
+    life.fails(noted=IN_JULY + HOUR, seen_last=LATE_IN_MAY + HOUR).ends(IN_JULY + 2 * HOUR)
+    settle(user, IN_JULY + 3 * HOUR)
+    assert sum(amount for *_, amount in entered(user)) == Decimal("0.50")
+
+    with pytest.raises(payments.Refused, match=r"Only 0\.50 USD are left of this reservation"):
+        correct(Decimal("0.51"), IN_JULY + 4 * HOUR)
+    correct(Decimal("0.50"), IN_JULY + 4 * HOUR)
+
+    assert differences(IN_JULY + 5 * HOUR) == []
+
+
+def test_corrections_that_exceed_a_reservations_charges_are_named(user: User) -> None:
+    row = lived(user, NOW, 1.5).row
+    settle(user, NOW + 2 * HOUR)
+    correct(Decimal(1), NOW + 3 * HOUR)
+    assert differences(NOW + 4 * HOUR) == []
+    with transaction.atomic():
+        account, charge = accounts.lock(workspace_of(user).pk), LedgerEntry.objects.get(kind="charge")
+        more = ledger.entry(
+            account=account, kind=LedgerEntry.Kind.CORRECTION, month=MAY, amount=Decimal("-0.75"), key="x", text="x",
+            by="x", now=NOW + 3 * HOUR, reservation=row, service=row.service, corrects=charge,
+        )  # fmt: skip
+        ledger.post([more])
+        DailyCost.objects.create(entry=more, workspace_id=account.pk, day=NOW.date(), amount=more.amount)
+
+    (sentence,) = differences(NOW + 4 * HOUR)
+
+    assert sentence.endswith(f"the corrections of reservation {row.pk} exceed its charges by 0.75 USD")
 
 
 def test_what_was_never_served_costs_nothing_and_is_settled(user: User) -> None:
