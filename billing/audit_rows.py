@@ -42,6 +42,7 @@ class Entry(NamedTuple):
     reservation: int | None
     volume: int | None
     until: str | None
+    zone: str | None
 
     @property
     def is_usage(self) -> bool:
@@ -141,6 +142,7 @@ class Books:
         others = {invoice.zone for invoice in self.invoices} | {
             str(row.terms.get("zone", "UTC")) for row in self.reservations
         }
+        others |= {entry.zone for entry in self.entries if entry.zone}
         return [self.zone, *sorted(others - {self.zone})]
 
 
@@ -154,6 +156,7 @@ def read(workspaces: Sequence[tuple[int, str]]) -> list[Books]:
     for entry in _rows(
         Entry, LedgerEntry.objects.filter(workspace__in=books), corrects="corrects_id", reservation="reservation_id",
         volume="volume_id", workspace="workspace_id", until="details__until",
+        zone="details__zone",
     ):  # fmt: skip
         books[entry.workspace].entries.append(entry)
     days = DailyCost.objects.filter(workspace__in=books).order_by().values_list("entry__workspace", "entry")

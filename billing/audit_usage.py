@@ -16,6 +16,7 @@ from billing import audit_rows
 from billing.audit_rows import NOTHING, OVER, Booked, Books, Entry, Kept
 from billing.models import Discount, Rate
 from billing.recompute import (
+    DAY,
     Deal,
     Month,
     Span,
@@ -29,10 +30,12 @@ from billing.recompute import (
     micros,
     month_at,
     month_begins,
+    months_of,
     whole,
 )
 
 GRACE = timedelta(minutes=1)
+ZONES_APART = 2 * DAY  # it may have been there after the month before ended, in the zone of that time
 
 
 def usage_faults(books: Books, now: datetime) -> Iterator[str]:
@@ -129,7 +132,8 @@ class _Months:
             if day not in charges:
                 expected = self.row.settled_at is not None or (closed is not None and day <= closed)
                 lacks = self._through(self.due, day) - entered
-                if expected and adds and lacks and not (lacks < 0 and self._left() <= 0):
+                given_back = lacks < 0 and self._left() <= 0
+                if expected and adds and lacks and not given_back and not self._began_elsewhere(day, entered):
                     yield f"{name} is not charged for {day:%B %Y}: {money(adds, currency)} were served"
                 continue
             amount = sum((entry.amount for entry in charges[day]), NOTHING)
@@ -145,6 +149,18 @@ class _Months:
     def _left(self, before: int | None = None) -> Decimal:
         """What charges and corrections come to, or came to before an entry: no more than that is ever given back."""
         return sum((entry.amount for entry in self.entries if before is None or entry.id < before), NOTHING)
+
+    def _began_elsewhere(self, day: date, entered: Decimal) -> bool:
+        """Whether nothing was missing at the month's end in another of its zones, and nothing is missing since."""
+        dues = [due_through(self.spans, self.thing, self.holding, zone) for zone in self.books.zones]
+        if all(self._through(due, day) != entered for due in dues):
+            return False
+        ours = [entry for entry in self.entries if entry.kind == "charge" or entry.is_recount]
+        if self.row.settled_at is not None:
+            return sum((entry.amount for entry in ours), NOTHING) >= max(self.due.values(), default=NOTHING)
+        closed = self.books.closed_through or day
+        until_then = sum((entry.amount for entry in ours if entry.month <= closed), NOTHING)
+        return until_then >= min(self._through(due, closed) for due in dues)
 
     def _through(self, due: Mapping[Month, Decimal], day: date, *, before: bool = False) -> Decimal:
         """The sum until the month's end, or until its begin."""
@@ -186,15 +202,18 @@ def _volume(books: Books, volume: Kept, entries: list[Entry]) -> Iterator[str]:
     charges = _by_month(entries)
     yield from _twice(name, charges)
     wanted = set(_closed_months(books, volume))
+    charged_until = micros(volume.since) if volume.since else None
     for day in sorted(wanted | charges.keys()):
         there = charges.get(day, [])
         currency = there[0].currency if there else books.currency
-        right = [_stored(books, volume, day, zone, _charged_until(charges, day), currency) for zone in books.zones]
+        right = [_stored(books, volume, day, zone, charged_until, currency) for zone in books.zones]
+        charged_until = _charged_until(there, charged_until)
         amount = sum((entry.amount for entry in there), NOTHING)
         if amount in right or len(there) > 1:
             continue
         if not amount:
             yield f"{name} is not charged for {day:%B %Y}: {money(right[0], currency)} are due"
+            charged_until = month_begins(after((day.year, day.month)), books.zone)  # said once
         elif not right[0]:
             yield f"{name} is charged {money(amount, currency)} for {day:%B %Y}, in which it cost nothing"
         else:
@@ -207,29 +226,27 @@ def _closed_months(books: Books, volume: Kept) -> Iterator[date]:
         return
     month = month_at(micros(volume.since), books.zone)
     while date(*month, 1) <= books.closed_through:
-        if volume.deleted_at is None or month_begins(month, books.zone) < micros(volume.deleted_at):
+        if volume.deleted_at is None or month_begins(month, books.zone) - ZONES_APART < micros(volume.deleted_at):
             yield date(*month, 1)
         month = after(month)
 
 
-def _charged_until(charges: Mapping[date, list[Entry]], day: date) -> int:
-    """Where the month before ended for this volume: elsewhere than today if the zone was changed since."""
-    before = (day - timedelta(days=1)).replace(day=1)
-    ends = [entry.until for entry in charges.get(before, []) if entry.until]
-    return max((micros(datetime.fromisoformat(end)) for end in ends), default=0)
+def _charged_until(there: list[Entry], before: int | None) -> int | None:
+    """Where the last charge ended for this volume, in the zone of its time; months without one cost nothing."""
+    ends = [micros(datetime.fromisoformat(entry.until)) for entry in there if entry.until]
+    return max(ends, default=before)
 
 
-def _stored(books: Books, volume: Kept, day: date, zone: str, charged_until: int, currency: str) -> Decimal:
-    """What keeping it costs in a month: each price for the part of the month that it holds."""
-    month = (day.year, day.month)
-    begins, ends = month_begins(month, zone), month_begins(after(month), zone)
-    opens = max(begins, charged_until, micros(volume.since) if volume.since else ends)
+def _stored(books: Books, volume: Kept, day: date, zone: str, opens: int | None, currency: str) -> Decimal:
+    """What keeping it costs until a month's end: each price for the part of a month that it holds."""
+    ends = month_begins(after((day.year, day.month)), zone)
     closes = min(ends, micros(volume.deleted_at) if volume.deleted_at else ends)
-    if closes <= opens:
+    if opens is None or closes <= opens:
         return NOTHING
+    begins = [month_begins(month, zone) for month in months_of([(opens, closes)], zone)]
     rates = [rate for rate in books.rates if rate.currency == currency]
     dated: list[Rate | Discount] = [*rates, *books.discounts]
-    edges = sorted({micros(edge) for row in dated for edge in _edges(row) if edge})
+    edges = sorted({*begins, *(micros(edge) for row in dated for edge in _edges(row) if edge)})
     cents = Fraction(0)
     for start, stop in cut([(opens, closes)], edges):
         rate = next((row for row in rates if _holds(row, start)), None)
@@ -238,7 +255,9 @@ def _stored(books: Books, volume: Kept, day: date, zone: str, charged_until: int
             continue
         pays = 10_000 - (whole(discount.percent, 100) if discount else 0)
         price = volume.size_gb * whole(rate.per_gb_month, 10**8) * pays * 100
-        cents += Fraction((stop - start) * price, (ends - begins) * 10**12)
+        month = month_at(start, zone)
+        length = month_begins(after(month), zone) - month_begins(month, zone)
+        cents += Fraction((stop - start) * price, length * 10**12)
     return as_money(half_up(cents.numerator, cents.denominator))
 
 

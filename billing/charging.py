@@ -5,8 +5,9 @@ the month's end costs in all, less what was charged of it already. So entries ad
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 
 from django.db import transaction
@@ -15,11 +16,12 @@ from django.db.models import Min
 from billing import ledger, months, pricing, tariffs, usage
 from billing.accounts import lock
 from billing.models import BillingAccount, DailyCost, LedgerEntry
-from billing.pricing import NOTHING, Cost, Interval, Size
+from billing.pricing import NOTHING, Cost, Interval, Size, Terms
 from reservations.models import Reservation, WorkspaceVolume
 
 logger = logging.getLogger(__name__)
 BY = "Berth"
+ZONES_APART = timedelta(days=2)  # a month begins up to 26 hours later in one zone than in another
 
 
 def settle_due(now: datetime) -> int:
@@ -154,6 +156,7 @@ def _charge_entry(
             "cores": str(part.cores),
             "ram": str(part.ram),
             "storage": str(part.storage),
+            "zone": account.zone.key,
         },
     )
 
@@ -227,33 +230,57 @@ def _open_months(account: BillingAccount, through: date) -> list[date]:
 
 
 def _charge_volumes(account: BillingAccount, month: date, now: datetime) -> None:
-    """Kept volumes are charged when the month is closed, from where the last charge ended."""
-    start, end = months.stretch(month, account.zone)
+    """Kept volumes are charged when the month is closed: for everything until its end that is not charged yet."""
+    start = months.stretch(month, account.zone)[0]
     volumes = WorkspaceVolume.objects.filter(workspace=account.workspace_id).select_related("volume", "service")
     charges = LedgerEntry.objects.filter(volume__in=volumes, kind=LedgerEntry.Kind.CHARGE)
-    entered = {(entry.volume_id, entry.month): entry for entry in charges}
-    for volume in volumes.exclude(deleted_at__lte=start):
-        if (volume.pk, month) in entered:
-            continue
-        last = entered.get((volume.pk, months.previous(month)))
-        opens = max(start, datetime.fromisoformat(last.details["until"])) if last else start
-        kept = usage.kept_during(volume, opens, end)
-        size, terms = Size(Decimal(0), 0, volume.volume.size_gb), tariffs.terms_for(account.workspace_id, opens, end)
-        if not (amount := pricing.cost(kept, size, terms).amount):
-            continue
-        entry = ledger.entry(
-            account=account,
-            kind=LedgerEntry.Kind.CHARGE,
-            month=month,
-            amount=amount,
-            key=f"volume:{volume.pk}:{month:%Y-%m}",
-            text=f"Kept volume {volume}",
-            by=BY,
-            now=now,
-            volume=volume,
-            service=volume.service,
-            details={"from": kept[0][0].isoformat(), "until": end.isoformat(), "size_gb": volume.volume.size_gb},
-        )
-        ledger.post([entry])
-        parts = pricing.by_day(kept, size, terms, account.zone)
-        DailyCost.objects.bulk_create(_spread(entry, parts, Decimal(0)))
+    entered: dict[int, dict[date, datetime]] = defaultdict(dict)
+    for entry in charges:
+        entered[entry.volume_id or 0][entry.month] = datetime.fromisoformat(entry.details["until"])
+    # What was deleted since the month before ended is owed until then, and that may have ended earlier, elsewhere.
+    for volume in volumes.exclude(deleted_at__lte=start - ZONES_APART):
+        there = entered[volume.pk]
+        if month not in there:
+            _charge_volume(account, volume, max(there.values(), default=None), month, now)
+
+
+def _charge_volume(
+    account: BillingAccount, volume: WorkspaceVolume, charged: datetime | None, month: date, now: datetime
+) -> None:
+    """From where it was charged until, or from its first use on: months that lack a charge cost nothing."""
+    start, end = months.stretch(month, account.zone)
+    kept = usage.kept_during(volume, charged or volume.volume.formatted_at or end, end)
+    if not kept:
+        return
+    size, terms = Size(Decimal(0), 0, volume.volume.size_gb), tariffs.terms_for(account.workspace_id, kept[0][0], end)
+    if not (amount := pricing.cost(kept, size, terms).amount):
+        return
+    entry = ledger.entry(
+        account=account,
+        kind=LedgerEntry.Kind.CHARGE,
+        month=month,
+        amount=amount,
+        key=f"volume:{volume.pk}:{month:%Y-%m}",
+        text=f"Kept volume {volume}",
+        by=BY,
+        now=now,
+        volume=volume,
+        service=volume.service,
+        details={
+            "from": _costs_from(kept, terms, start).isoformat(),
+            "until": end.isoformat(),
+            "size_gb": volume.volume.size_gb,
+            "zone": account.zone.key,
+        },
+    )
+    ledger.post([entry])
+    parts = pricing.by_day(kept, size, terms, account.zone)
+    inside = {day: part for day, part in parts.items() if day >= month} or {month: Cost()}
+    DailyCost.objects.bulk_create(_spread(entry, inside, Decimal(0)))
+
+
+def _costs_from(kept: list[Interval], terms: Terms, start: datetime) -> datetime:
+    """Where it began, without what cost nothing before the month."""
+    opens = kept[0][0]
+    paid = next(price.since for price in terms.prices if price.per_gb_month and price.factor)
+    return max(opens, min(start, paid))
