@@ -54,9 +54,7 @@ class QuoteOut(Schema):
     "",
     response={200: QuoteOut, 422: Problem, 401: Problem},
     summary="What a booking would cost",
-    openapi_extra={
-        "description": "The body is that of a booking. Nothing is held, so a token that may read suffices."
-    },
+    openapi_extra={"description": "The body is that of a booking. Nothing is held, so a token that may read suffices."},
 )
 def quote(request: HttpRequest, payload: BookingIn) -> Any:
     assert isinstance(request.user, User)  # noqa: S101 - the bearer token has seen to it
