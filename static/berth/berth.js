@@ -152,7 +152,18 @@
     if (document.hidden && event.detail.elt.hasAttribute("data-refresh")) event.preventDefault();
   });
 
+  // A button that is being pressed must not move away under the pointer: the click would be lost.
+  let pressed = false;
+  document.addEventListener("pointerdown", (event) => {
+    pressed = event.target instanceof Element && Boolean(event.target.closest("button[type=submit]"));
+  });
+  for (const over of ["pointerup", "pointercancel"]) document.addEventListener(over, () => (pressed = false));
+
   document.addEventListener("htmx:beforeSwap", (event) => {
+    if (pressed) {
+      event.detail.shouldSwap = false; // the form goes out anyway
+      return;
+    }
     const { xhr, target } = event.detail;
     offline(xhr.status >= 500);
     const asked = event.detail.pathInfo.finalRequestPath || event.detail.pathInfo.requestPath;

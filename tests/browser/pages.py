@@ -18,9 +18,15 @@ def fill_in(page: Page, service: str, *, size: str = "tiny", name: str = "") -> 
     page.fill("input[name=name]", name)
 
 
+def press_reserve(page: Page) -> None:
+    """Once nobody asks for the price any more: a new one may move the button away under the pointer."""
+    page.wait_for_load_state("networkidle")
+    page.click("#reserve")
+
+
 def reserve(page: Page) -> str:
     """Send the form; the path of the reservation's page."""
-    page.click("#reserve")
+    press_reserve(page)
     page.wait_for_url(re.compile(r"/reservations/\d+/$"))
     return re.sub(r"^https?://[^/]+", "", page.url)
 

@@ -83,7 +83,7 @@ def test_a_budget_that_is_spent_stops_bookings_and_says_what_to_do(new_page: New
     expect(page.locator("#quote .note")).to_contain_text("of the budget of $0.01")
     expect(page.locator("#quote .note a").last).to_have_attribute("href", "/billing/account/")
     with page.expect_response(lambda answer: answer.status == 422):
-        page.click("#reserve")
+        pages.press_reserve(page)
     expect(page.locator("[role=alert]:not([hidden])").first).to_contain_text("of the budget of $0.01")
 
 

@@ -84,7 +84,7 @@ def test_what_is_wrong_is_said_at_its_field_and_the_rest_is_kept(new_page: NewPa
     page.fill("#id_start", "2020-01-01T10:00")
     page.select_option("select[name=duration]", "120")
 
-    page.click("#reserve")
+    pages.press_reserve(page)
 
     expect(page.locator("#id_start_error")).to_have_text("The start is in the past.")
     assert page.input_value("input[name=name]") == "kept text"
