@@ -222,11 +222,7 @@ def _open_months(account: BillingAccount, through: date) -> list[date]:
         used = WorkspaceVolume.objects.filter(workspace=account.workspace_id)
         begin = used.aggregate(first=Min("volume__formatted_at"))["first"]
         first = months.month_of(begin, account.zone) if begin else None
-    found = []
-    while first is not None and first <= through:
-        found.append(first)
-        first = months.following(first)
-    return found
+    return months.through(first, through) if first else []
 
 
 def _charge_volumes(account: BillingAccount, month: date, now: datetime) -> None:

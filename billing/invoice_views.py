@@ -10,7 +10,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
-from accounts.models import User
+from accounts.models import User, Workspace
 from billing import documents, exports
 from billing.forms import LedgerFilter, parse_month
 from billing.models import Invoice, InvoiceLine, LedgerEntry
@@ -78,8 +78,7 @@ def invoice_csv(request: HttpRequest, number: str) -> HttpResponseBase:
 @require_GET
 def invoices_csv(request: HttpRequest) -> HttpResponseBase:
     rows: InvoiceQuerySet = Invoice.objects.visible_to(_user(request))
-    if asked := request.GET.get("workspace", ""):
-        rows = rows.filter(workspace=desk_of(_user(request), asked).workspace)
+    rows = rows.filter(**_of_workspace(request))
     return exports.download("invoices.csv", exports.invoices(rows, timezone.localdate()))
 
 
@@ -88,8 +87,7 @@ def invoices_csv(request: HttpRequest) -> HttpResponseBase:
 def ledger_csv(request: HttpRequest) -> HttpResponseBase:
     """All entries, or those that the filters of the ledger's page leave."""
     rows = LedgerEntry.objects.visible_to(_user(request))
-    if asked := request.GET.get("workspace", ""):
-        rows = rows.filter(workspace=desk_of(_user(request), asked).workspace)
+    rows = rows.filter(**_of_workspace(request))
     form = LedgerFilter(request.GET)
     if not form.is_valid():
         raise Http404
@@ -100,9 +98,14 @@ def ledger_csv(request: HttpRequest) -> HttpResponseBase:
 @require_GET
 def usage_csv(request: HttpRequest) -> HttpResponseBase:
     rows = Reservation.objects.visible_to(_user(request))
-    if asked := request.GET.get("workspace", ""):
-        rows = rows.filter(workspace=desk_of(_user(request), asked).workspace)
+    rows = rows.filter(**_of_workspace(request))
     return exports.download("usage.csv", exports.served(rows, timezone.now(), _month(request)))
+
+
+def _of_workspace(request: HttpRequest) -> dict[str, Workspace]:
+    """The filter that the address asks for; without one it is every workspace of the visitor's."""
+    asked = request.GET.get("workspace", "")
+    return {"workspace": desk_of(_user(request), asked).workspace} if asked else {}
 
 
 def _month(request: HttpRequest) -> date | None:

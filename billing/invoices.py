@@ -97,7 +97,7 @@ def open_months(workspace_id: int, now: datetime, through: date | None = None) -
     if account is None or first is None:
         return []
     last = months.previous(months.month_of(now, account.zone))
-    return _from_to(first, min(last, through) if through else last)
+    return months.through(first, min(last, through) if through else last)
 
 
 def workspaces_due(now: datetime, through: date | None = None) -> list[int]:
@@ -147,14 +147,6 @@ def _first_used(workspace_id: int | None = None) -> dict[int, date]:
 
 def _firsts(rows: Any, workspace: str, when: str) -> list[tuple[int, Any]]:
     return list(rows.order_by().values_list(workspace).annotate(first=Min(when)))
-
-
-def _from_to(first: date, last: date) -> list[date]:
-    found = []
-    while first <= last:
-        found.append(first)
-        first = months.following(first)
-    return found
 
 
 # ---- one invoice: the account is locked -----------------------------------------------------------------------------

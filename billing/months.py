@@ -44,6 +44,15 @@ def months(start: datetime, end: datetime, zone: ZoneInfo) -> Iterator[date]:
         month = following(month)
 
 
+def through(first: date, last: date) -> list[date]:
+    """The months from `first` to `last`, both included, oldest first; none when the last is before the first."""
+    found = []
+    while first <= last:
+        found.append(first)
+        first = following(first)
+    return found
+
+
 def days(start: datetime, end: datetime, zone: ZoneInfo) -> Iterator[date]:
     """The days that [start, end) touches, oldest first; none when it is empty."""
     day = start.astimezone(zone).date()
