@@ -4,7 +4,7 @@ What is booked is *held* at its full price until it is over; then what it really
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -16,6 +16,7 @@ from billing import ledger, months, pricing, spending, usage
 from billing.accounts import account_of
 from billing.models import BillingAccount, LedgerEntry
 from billing.pricing import NOTHING, Size, Terms
+from billing.spending import Accrual
 from reservations.amounts import money
 from reservations.models import Reservation
 from reservations.pricing import Quote, Wanted
@@ -53,8 +54,8 @@ def _added(account: BillingAccount, wanted: Wanted, quote: Quote, reservation_id
     return {month: amount - before.get(month, NOTHING) for month, amount in parts.items()}
 
 
-def commitments(account: BillingAccount, now: datetime) -> Committed:
-    """What is spent and held, with what kept volumes come to in this month."""
+def commitments(account: BillingAccount, now: datetime, volumes: Iterable[Accrual] | None = None) -> Committed:
+    """What is spent and held, with what kept volumes come to in this month; `volumes` is that, if it is known."""
     unsettled = list(usage.unsettled(Reservation.objects.filter(workspace=account.workspace_id)))
     entries = ledger.of_account(account).usage()
     ours = entries.filter(reservation__in=unsettled, kind=LedgerEntry.Kind.CHARGE)
@@ -70,7 +71,7 @@ def commitments(account: BillingAccount, now: datetime) -> Committed:
                 by_month[month] += amount
                 held += amount
     this = months.month_of(now, account.zone)
-    for accrual in spending.accrued_volumes(account, this, now):
+    for accrual in spending.accrued_volumes(account, this, now) if volumes is None else volumes:
         by_month[this] += accrual.at_end
         held += accrual.at_end
     return Committed(by_month, held)

@@ -85,7 +85,8 @@ def overview(account: BillingAccount, month: date, now: datetime) -> Overview:
     """The month until `now`, and what it will come to."""
     found = accruals(account, month, now)
     spent = spending(account, month, now, found)
-    committed = affording.commitments(account, now)
+    kept = [accrual for accrual in found if not isinstance(accrual.of, Reservation)]
+    committed = affording.commitments(account, now, kept if month == months.month_of(now, account.zone) else None)
     days, coming, services = _daily(account, month, now, found)
     invoices = _open_invoices(account, now)
     budget = account.monthly_budget
