@@ -1,1 +1,1 @@
-"""What it cost: prices and what was served. The ledger and invoices come with a later issue."""
+"""What it cost: rates, the ledger, invoices and payments; computed from what was served."""

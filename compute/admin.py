@@ -7,7 +7,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from compute import actions
-from compute.models import Allocation, Forward, Gateway, LoadStep, Node, Sample, StorageServer, Volume
+from compute.models import Allocation, Forward, Gateway, LoadStep, Node, StorageServer, Volume
 
 
 class ReadOnlyAdmin(admin.ModelAdmin[Any]):
@@ -131,12 +131,3 @@ class VolumeAdmin(ReadOnlyAdmin):
     list_filter = ["state", "kept", "server", "node"]
     list_select_related = ["node", "server"]
     search_fields = ["=id", "owned__name"]
-
-
-@admin.register(Sample)
-class SampleAdmin(ReadOnlyAdmin):
-    list_display = ["node", "at", "reachable", "memory_free_mib", "load_1", "uptime_s", "containers"]
-    list_filter = ["node", "reachable"]
-    list_select_related = ["node"]
-    search_fields = ["node__name"]
-    date_hierarchy = "at"

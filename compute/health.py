@@ -9,7 +9,7 @@ from django.dispatch import Signal
 
 from compute import drivers
 from compute.engine import EngineRefused, NoAnswer
-from compute.models import Node, Sample
+from compute.models import Node
 from compute.shell import CommandFailed
 
 logger = logging.getLogger(__name__)
@@ -65,16 +65,6 @@ def probe(node: Node, now: datetime) -> bool:
         row.exclude(away).update(health=Node.Health.OK, health_reason="", **seen)
     if node.health == Node.Health.UNKNOWN:
         node_back.send(sender=Node, node=node, now=now)
-    vitals = read_vitals(node)
-    Sample.objects.create(
-        node=node,
-        at=now,
-        reachable=True,
-        containers=info.containers,
-        memory_free_mib=vitals.memory_free_mib,
-        load_1=vitals.load_1,
-        uptime_s=vitals.uptime_s,
-    )
     return True
 
 
@@ -85,7 +75,6 @@ def _note_silence(node: Node, problem: str, now: datetime) -> None:
     if silent.filter(health=Node.Health.OK).update(health=Node.Health.UNKNOWN):
         logger.warning("node %s is not in service: %s", node.name, problem)
     silent.filter(health=Node.Health.RETURNING).update(health=Node.Health.LOST)
-    Sample.objects.create(node=node, at=now, reachable=False)
     overdue = Q(last_seen_at=None) | Q(last_seen_at__lte=now - LOST_AFTER)
     due = row.filter(overdue, health=Node.Health.UNKNOWN, failures__gte=FAILURES_UNTIL_LOST)
     if not due.exists():

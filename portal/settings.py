@@ -48,6 +48,7 @@ WHITENOISE_ALLOW_ALL_ORIGINS = False
 INSTALLED_APPS = [
     "accounts.apps.AccountsConfig",  # before allauth and admin: its templates win
     "portal.apps.PortalConfig",
+    "monitoring.apps.MonitoringConfig",
     "billing.apps.BillingConfig",
     "reservations.apps.ReservationsConfig",
     "compute.apps.ComputeConfig",

@@ -4,7 +4,7 @@ from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
 from django.urls import include, path
 
-from portal import health, monitor, views
+from portal import health, views
 from portal.api import api
 
 # One log-in for everybody: the admin's own would know neither the rate limits nor second factors.
@@ -21,7 +21,7 @@ urlpatterns = [
     path("accounts/tokens/", include("accounts.urls")),
     path("reservations/", include("reservations.urls")),
     path("billing/", include("billing.urls")),
-    path("monitor/", include((monitor.urlpatterns, "monitor"))),
+    path("monitor/", include("monitoring.urls")),
     path("api/v1/", api.urls),
     path("api/docs", views.api_docs, name="api-docs"),
     path("admin/", admin.site.urls),

@@ -9,7 +9,7 @@ from django.db.models import Q
 from compute import drivers
 from compute.engine import EngineRefused, NoAnswer
 from compute.health import brake, welcome_back
-from compute.models import Forward, Node, Sample
+from compute.models import Forward, Node
 from compute.shell import CommandFailed
 from compute.spec import Observed, Presence
 from reservations import ending, orphans
@@ -20,7 +20,6 @@ from reservations.states import State
 logger = logging.getLogger(__name__)
 AT_ONCE = 200
 HINTED_FOR = timedelta(seconds=10)  # a hint that is not followed within this was lost: send it again
-KEEP_SAMPLES = timedelta(days=2)
 KEEP_KEYS = timedelta(days=1)
 
 
@@ -124,7 +123,6 @@ def _remove_left_behind(node: Node, now: datetime) -> bool:
 
 
 def prune(now: datetime) -> None:
-    """Drop what is kept for a time only: samples, idempotency keys, ports and places that nothing refers to."""
-    Sample.objects.filter(at__lt=now - KEEP_SAMPLES).delete()
+    """Drop what is kept for a time only: idempotency keys, ports and places that nothing refers to."""
     IdempotencyKey.objects.filter(created_at__lt=now - KEEP_KEYS).delete()
     Forward.objects.filter(endpoint=None, released_at__lt=now - timedelta(days=1)).delete()

@@ -1,8 +1,7 @@
-"""The monitoring page, for staff; anybody else is told that it does not exist."""
+"""The fleet at a glance: /monitor/."""
 
-from django.contrib.auth.views import redirect_to_login
 from django.db.models import Count, Q
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import path
 from django.utils import timezone
@@ -12,21 +11,19 @@ from billing.models import LedgerAudit
 from compute.fleet import node_rows
 from compute.health import brake
 from compute.models import Gateway, StorageServer
-from portal import money
+from monitoring.views.guard import for_staff
 from reservations.models import Reservation, Service
 from reservations.tasks import last_sweep
 
 
 @require_GET
+@for_staff
 def index(request: HttpRequest) -> HttpResponse:
-    if not request.user.is_authenticated:
-        return redirect_to_login(request.get_full_path())
-    if not request.user.is_staff:
-        raise Http404
     now = timezone.now()
     due = Reservation.objects.due(now)
     oldest = due.order_by("look_at").values_list("look_at", flat=True).first()
     context = {
+        "section": "fleet",
         "nodes": node_rows(now),
         "gateways": Gateway.objects.annotate(rules_wanted=Count("forwards", filter=Q(forwards__wanted=True))),
         "storage_servers": StorageServer.objects.all(),
@@ -44,4 +41,4 @@ def index(request: HttpRequest) -> HttpResponse:
     return render(request, "_partials/monitor.html" if partial else "monitor/index.html", context)
 
 
-urlpatterns = [path("", index, name="index"), *money.urlpatterns]
+urlpatterns = [path("", index, name="index")]

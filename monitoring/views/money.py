@@ -1,11 +1,8 @@
 """The page about money for staff who may see the ledger: /monitor/money/. Others are told that it does not exist."""
 
-from collections.abc import Callable
 from datetime import date
-from functools import wraps
 
 from django.conf import settings
-from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import render
 from django.urls import path
@@ -14,30 +11,20 @@ from django.views.decorators.http import require_GET
 
 from billing import exports, months, revenue
 from billing.forms import parse_month
+from monitoring.views.guard import allowed_to
 
-View = Callable[[HttpRequest], HttpResponseBase]
 FIRST = date(2000, 1, 1)
-
-
-def for_staff(view: View) -> View:
-    @wraps(view)
-    def guarded(request: HttpRequest) -> HttpResponseBase:
-        if not request.user.is_authenticated:
-            return redirect_to_login(request.get_full_path())
-        if not request.user.is_staff or not request.user.has_perm("billing.view_ledgerentry"):
-            raise Http404
-        return view(request)
-
-    return guarded
+for_accountants = allowed_to("billing.view_ledgerentry", hide=True)
 
 
 @require_GET
-@for_staff
+@for_accountants
 def index(request: HttpRequest) -> HttpResponse:
     today = timezone.localdate()
     month = _month(request.GET.get("month", ""), today.replace(day=1))
     found = revenue.revenue(month, today, settings.BERTH_CURRENCY)
     context = {
+        "section": "money",
         "revenue": found,
         "previous": months.previous(month),
         "next": months.following(month) if month < today.replace(day=1) else None,
@@ -47,7 +34,7 @@ def index(request: HttpRequest) -> HttpResponse:
 
 
 @require_GET
-@for_staff
+@for_accountants
 def revenue_csv(request: HttpRequest) -> HttpResponseBase:
     """Every month, or with ?month=2026-05 that one: a row for each workspace and service."""
     asked = request.GET.get("month", "")

@@ -1,0 +1,211 @@
+import django.contrib.postgres.indexes
+import django.db.models.deletion
+from django.db import migrations, models
+
+from compute.partitions import CreatePartitioned
+
+
+class Migration(migrations.Migration):
+
+    dependencies = [
+        ('compute', '0003_node_disk'),
+    ]
+
+    operations = [
+        migrations.DeleteModel(name='Sample'),  # two days of probes, in a table that cannot be partitioned afterwards
+        migrations.CreateModel(
+            name='ObservedContainer',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=120)),
+                ('engine_id', models.CharField(max_length=64)),
+                ('reservation_id', models.PositiveBigIntegerField(blank=True, help_text='by its label', null=True)),
+                ('state', models.CharField(choices=[('created', 'Created'), ('running', 'Running'), ('paused', 'Paused'), ('restarting', 'Restarting'), ('removing', 'Removing'), ('exited', 'Exited'), ('dead', 'Dead'), ('gone', 'gone: its engine does not have it any more')], max_length=10)),
+                ('health', models.CharField(blank=True, choices=[('', 'its image asks nothing'), ('starting', 'Starting'), ('healthy', 'Healthy'), ('unhealthy', 'Unhealthy')], default='', max_length=9)),
+                ('exit_code', models.IntegerField(blank=True, null=True)),
+                ('out_of_memory', models.BooleanField(default=False, help_text='it ended, the engine says, since it had no memory')),
+                ('oom_kills', models.PositiveIntegerField(default=0, help_text='processes in it that were killed for lack of memory')),
+                ('restarts', models.PositiveIntegerField(default=0)),
+                ('memory_limit_mib', models.PositiveIntegerField(blank=True, null=True)),
+                ('started_at', models.DateTimeField(blank=True, null=True)),
+                ('finished_at', models.DateTimeField(blank=True, null=True)),
+                ('first_seen_at', models.DateTimeField()),
+                ('changed_at', models.DateTimeField(help_text='when anything above was seen to be another than before')),
+                ('node', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='observed_containers', to='compute.node')),
+            ],
+        ),
+        CreatePartitioned(
+            name='ContainerSample',
+            fields=[
+                ('pk', models.CompositePrimaryKey('container_id', 'at', blank=True, editable=False, primary_key=True, serialize=False)),
+                ('at', models.DateTimeField()),
+                ('running', models.BooleanField()),
+                ('cores_used', models.FloatField(help_text='since the reading before', null=True)),
+                ('memory_mib', models.FloatField(null=True)),
+                ('received_per_s', models.FloatField(help_text='bytes a second since the reading before', null=True)),
+                ('sent_per_s', models.FloatField(null=True)),
+                ('cpu_s', models.FloatField(help_text='counter', null=True)),
+                ('received', models.PositiveBigIntegerField(help_text='counter, bytes', null=True)),
+                ('sent', models.PositiveBigIntegerField(help_text='counter, bytes', null=True)),
+                ('container', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='samples', to='compute.observedcontainer')),
+            ],
+        ),
+        CreatePartitioned(
+            name='ContainerMinute',
+            fields=[
+                ('pk', models.CompositePrimaryKey('container_id', 'at', blank=True, editable=False, primary_key=True, serialize=False)),
+                ('at', models.DateTimeField()),
+                ('readings', models.PositiveIntegerField()),
+                ('running', models.PositiveIntegerField(help_text='how many of the readings')),
+                ('cores_used', models.FloatField(null=True)),
+                ('cores_used_most', models.FloatField(null=True)),
+                ('memory_mib', models.FloatField(null=True)),
+                ('memory_most_mib', models.FloatField(null=True)),
+                ('received_per_s', models.FloatField(null=True)),
+                ('sent_per_s', models.FloatField(null=True)),
+                ('container', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='compute.observedcontainer')),
+            ],
+            options={
+                'abstract': False,
+            },
+        ),
+        CreatePartitioned(
+            name='ContainerHour',
+            fields=[
+                ('pk', models.CompositePrimaryKey('container_id', 'at', blank=True, editable=False, primary_key=True, serialize=False)),
+                ('at', models.DateTimeField()),
+                ('readings', models.PositiveIntegerField()),
+                ('running', models.PositiveIntegerField(help_text='how many of the readings')),
+                ('cores_used', models.FloatField(null=True)),
+                ('cores_used_most', models.FloatField(null=True)),
+                ('memory_mib', models.FloatField(null=True)),
+                ('memory_most_mib', models.FloatField(null=True)),
+                ('received_per_s', models.FloatField(null=True)),
+                ('sent_per_s', models.FloatField(null=True)),
+                ('container', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='compute.observedcontainer')),
+            ],
+            options={
+                'abstract': False,
+            },
+        ),
+        CreatePartitioned(
+            name='Sample',
+            fields=[
+                ('pk', models.CompositePrimaryKey('node_id', 'at', blank=True, editable=False, primary_key=True, serialize=False)),
+                ('at', models.DateTimeField()),
+                ('reachable', models.BooleanField()),
+                ('took_s', models.FloatField(help_text='how long the engine took to answer', null=True)),
+                ('engine_version', models.CharField(blank=True, max_length=60)),
+                ('memory_total_mib', models.PositiveIntegerField(null=True)),
+                ('memory_free_mib', models.PositiveIntegerField(null=True)),
+                ('load_1', models.FloatField(null=True)),
+                ('load_5', models.FloatField(null=True)),
+                ('load_15', models.FloatField(null=True)),
+                ('cores', models.FloatField(null=True)),
+                ('cores_used', models.FloatField(help_text='since the reading before', null=True)),
+                ('cpu_s', models.FloatField(help_text='counter: seconds that its cores worked since it booted', null=True)),
+                ('uptime_s', models.PositiveBigIntegerField(null=True)),
+                ('volumes_size_mib', models.PositiveBigIntegerField(null=True)),
+                ('volumes_free_mib', models.PositiveBigIntegerField(null=True)),
+                ('images_size_mib', models.PositiveBigIntegerField(null=True)),
+                ('images_free_mib', models.PositiveBigIntegerField(null=True)),
+                ('containers_expected', models.PositiveIntegerField(null=True)),
+                ('containers', models.PositiveIntegerField(help_text='ours that were found running', null=True)),
+                ('node', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='samples', to='compute.node')),
+            ],
+        ),
+        CreatePartitioned(
+            name='NodeHour',
+            fields=[
+                ('pk', models.CompositePrimaryKey('node_id', 'at', blank=True, editable=False, primary_key=True, serialize=False)),
+                ('at', models.DateTimeField()),
+                ('readings', models.PositiveIntegerField()),
+                ('reachable', models.PositiveIntegerField(help_text='how many of the readings')),
+                ('memory_total_mib', models.FloatField(null=True)),
+                ('memory_free_mib', models.FloatField(null=True)),
+                ('memory_free_least_mib', models.FloatField(null=True)),
+                ('load_1', models.FloatField(null=True)),
+                ('load_1_most', models.FloatField(null=True)),
+                ('load_5', models.FloatField(null=True)),
+                ('load_15', models.FloatField(null=True)),
+                ('cores', models.FloatField(null=True)),
+                ('cores_used', models.FloatField(null=True)),
+                ('cores_used_most', models.FloatField(null=True)),
+                ('uptime_least_s', models.PositiveBigIntegerField(null=True)),
+                ('volumes_size_mib', models.PositiveBigIntegerField(null=True)),
+                ('volumes_free_least_mib', models.PositiveBigIntegerField(null=True)),
+                ('images_size_mib', models.PositiveBigIntegerField(null=True)),
+                ('images_free_least_mib', models.PositiveBigIntegerField(null=True)),
+                ('containers_expected', models.FloatField(null=True)),
+                ('containers', models.FloatField(null=True)),
+                ('node', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='compute.node')),
+            ],
+            options={
+                'abstract': False,
+                'indexes': [django.contrib.postgres.indexes.BrinIndex(fields=['at'], name='nodehour_at')],
+            },
+        ),
+        CreatePartitioned(
+            name='NodeMinute',
+            fields=[
+                ('pk', models.CompositePrimaryKey('node_id', 'at', blank=True, editable=False, primary_key=True, serialize=False)),
+                ('at', models.DateTimeField()),
+                ('readings', models.PositiveIntegerField()),
+                ('reachable', models.PositiveIntegerField(help_text='how many of the readings')),
+                ('memory_total_mib', models.FloatField(null=True)),
+                ('memory_free_mib', models.FloatField(null=True)),
+                ('memory_free_least_mib', models.FloatField(null=True)),
+                ('load_1', models.FloatField(null=True)),
+                ('load_1_most', models.FloatField(null=True)),
+                ('load_5', models.FloatField(null=True)),
+                ('load_15', models.FloatField(null=True)),
+                ('cores', models.FloatField(null=True)),
+                ('cores_used', models.FloatField(null=True)),
+                ('cores_used_most', models.FloatField(null=True)),
+                ('uptime_least_s', models.PositiveBigIntegerField(null=True)),
+                ('volumes_size_mib', models.PositiveBigIntegerField(null=True)),
+                ('volumes_free_least_mib', models.PositiveBigIntegerField(null=True)),
+                ('images_size_mib', models.PositiveBigIntegerField(null=True)),
+                ('images_free_least_mib', models.PositiveBigIntegerField(null=True)),
+                ('containers_expected', models.FloatField(null=True)),
+                ('containers', models.FloatField(null=True)),
+                ('node', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='compute.node')),
+            ],
+            options={
+                'abstract': False,
+                'indexes': [django.contrib.postgres.indexes.BrinIndex(fields=['at'], name='nodeminute_at')],
+            },
+        ),
+        migrations.AddIndex(
+            model_name='observedcontainer',
+            index=models.Index(fields=['name'], name='observed_container_name'),
+        ),
+        migrations.AddIndex(
+            model_name='observedcontainer',
+            index=models.Index(fields=['reservation_id'], name='observed_of_reservation'),
+        ),
+        migrations.AddIndex(
+            model_name='observedcontainer',
+            index=models.Index(condition=models.Q(('state', 'gone'), _negated=True), fields=['node'], name='observed_container_there'),
+        ),
+        migrations.AddConstraint(
+            model_name='observedcontainer',
+            constraint=models.UniqueConstraint(fields=('node', 'engine_id'), name='observed_container_once'),
+        ),
+        migrations.AddIndex(
+            model_name='containersample',
+            index=django.contrib.postgres.indexes.BrinIndex(fields=['at'], name='container_sample_at'),
+        ),
+        migrations.AddIndex(
+            model_name='containerminute',
+            index=django.contrib.postgres.indexes.BrinIndex(fields=['at'], name='containerminute_at'),
+        ),
+        migrations.AddIndex(
+            model_name='containerhour',
+            index=django.contrib.postgres.indexes.BrinIndex(fields=['at'], name='containerhour_at'),
+        ),
+        migrations.AddIndex(
+            model_name='sample',
+            index=django.contrib.postgres.indexes.BrinIndex(fields=['at'], name='sample_at'),
+        ),
+    ]

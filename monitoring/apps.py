@@ -1,0 +1,7 @@
+"""Monitoring: see it before the customers do."""
+
+from django.apps import AppConfig
+
+
+class MonitoringConfig(AppConfig):
+    name = "monitoring"
