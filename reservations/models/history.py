@@ -22,7 +22,10 @@ class Event(models.Model):
 
     class Meta:
         ordering = ["at", "pk"]
-        indexes = [models.Index(fields=["reservation", "at"], name="event_of_reservation")]
+        indexes = [
+            models.Index(fields=["reservation", "at"], name="event_of_reservation"),
+            models.Index(fields=["at"], name="event_at"),
+        ]
 
     def __str__(self) -> str:
         return self.text
