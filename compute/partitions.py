@@ -54,32 +54,56 @@ TABLES = (
 )
 
 
+_there: set[tuple[str, str]] = set()  # (database, partition) that this process has seen
+
+
 def ensure(at: datetime) -> None:
-    """Partitions for `at` and the one after it, in every table; what is there stays."""
+    """Partitions for `at` and the one after it, in every table; what is there stays. Costs nothing when known.
+
+    A partition is made by itself and then attached, which locks out neither readers nor writers of its table; CREATE
+    TABLE ... PARTITION OF would wait for all of them, and they for it.
+    """
+    database = str(connection.settings_dict["NAME"])
+    wanted = {kind.partition(moment): (kind, moment) for kind in TABLES for moment in (at, kind.bounds(at)[1])}
+    if all((database, name) in _there for name in wanted):
+        return
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-        for kind in TABLES:
-            for moment in (at, kind.bounds(at)[1]):
+        for name, (kind, moment) in wanted.items():
+            cursor.execute("SELECT to_regclass(%s)", [name])
+            if cursor.fetchone()[0] is None:
                 first, last = kind.bounds(moment)
-                name = kind.partition(moment)
-                cursor.execute("SELECT to_regclass(%s)", [name])
-                if cursor.fetchone()[0] is None:
-                    cursor.execute(
-                        f"CREATE TABLE {name} PARTITION OF {kind.table} FOR VALUES FROM (%s) TO (%s)", [first, last]
-                    )
+                cursor.execute(f"CREATE TABLE {name} (LIKE {kind.table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
+                cursor.execute(
+                    f"ALTER TABLE {kind.table} ATTACH PARTITION {name} FOR VALUES FROM (%s) TO (%s)", [first, last]
+                )
+    if not connection.in_atomic_block:  # else it may be rolled back yet
+        _there.update((database, name) for name in wanted)
 
 
 def drop_old(now: datetime) -> list[str]:
-    """Drop the partitions whose every row is past its time; their names."""
-    dropped = []
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-        for kind in TABLES:
-            oldest = kind.partition(now - kind.keep)
-            cursor.execute(
-                "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = %s::regclass", [kind.table]
-            )
-            dropped += [name for (name,) in cursor.fetchall() if name < oldest]
-        for name in dropped:
-            cursor.execute(f"DROP TABLE {name}")
+    """Drop the partitions whose every row is past its time; their names.
+
+    Dropping needs the table for a moment. Whoever reads it for long is not waited for: the next round tries again.
+    Raises OperationalError then, and what was dropped before stays dropped.
+    """
+    dropped: list[str] = []
+    for kind in TABLES:
+        for name in _too_old(kind, now):
+            with transaction.atomic(), connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = '2s'")
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+                cursor.execute(f"DROP TABLE IF EXISTS {name}")
+            dropped.append(name)
+    _there.difference_update({(database, name) for database, name in _there if name in dropped})
     return dropped
+
+
+def _too_old(kind: Partitioned, now: datetime) -> list[str]:
+    oldest = kind.partition(now - kind.keep)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = %s::regclass",
+            [kind.table],
+        )
+        return sorted(name for (name,) in cursor.fetchall() if name < oldest)

@@ -10,6 +10,7 @@ from compute.models.samples import (
     NodeMinute,
     ObservedContainer,
     Sample,
+    SamplingMark,
 )
 from compute.models.volumes import Volume
 
@@ -29,6 +30,7 @@ __all__ = [
     "NodeQuerySet",
     "ObservedContainer",
     "Sample",
+    "SamplingMark",
     "StorageServer",
     "Volume",
 ]

@@ -44,7 +44,8 @@ class ObservedContainer(models.Model):
     exit_code = models.IntegerField(null=True, blank=True)
     out_of_memory = models.BooleanField(default=False, help_text="it ended, the engine says, since it had no memory")
     oom_kills = models.PositiveIntegerField(default=0, help_text="processes in it that were killed for lack of memory")
-    restarts = models.PositiveIntegerField(default=0)
+    oom_counter = models.PositiveIntegerField(default=0, help_text="of these, since it was last started")
+    restarts = models.PositiveIntegerField(default=0, help_text="how often it was seen to be started again")
     memory_limit_mib = models.PositiveIntegerField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -63,8 +64,23 @@ class ObservedContainer(models.Model):
         return self.name
 
 
+class SamplingMark(models.Model):
+    """How far something has come: the last round of readings, what is rolled up."""
+
+    class Name(models.TextChoices):
+        ROUND = "round", "round: the last one that was begun"
+        NODES = "nodes", "nodes: rolled up until"
+        CONTAINERS = "containers", "containers: rolled up until"
+
+    name = models.CharField(max_length=10, primary_key=True, choices=Name.choices)
+    at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.at:%Y-%m-%d %H:%M:%S}"
+
+
 class Sample(models.Model):
-    """One reading of a node. Where Berth has no SSH to it, what only the machine tells is None."""
+    """One reading of a node, in the round of `at`. Where Berth has no SSH to it, what only the machine tells is None."""
 
     pk = models.CompositePrimaryKey("node_id", "at")
     node = models.ForeignKey(
@@ -72,6 +88,7 @@ class Sample(models.Model):
     )
     at = models.DateTimeField()
     reachable = models.BooleanField()
+    late_s = models.FloatField(null=True, help_text="how long after `at` it was read")
     took_s = models.FloatField(null=True, help_text="how long the engine took to answer")
     engine_version = models.CharField(max_length=60, blank=True)
     memory_total_mib = models.PositiveIntegerField(null=True)
