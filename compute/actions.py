@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from compute import audit, drivers, guarding
+from compute import audit, drivers, forwarding, guarding
 from compute.engine import EngineRefused, NoAnswer
 from compute.models import Gateway, Node, StorageServer
 from compute.shell import CommandFailed
@@ -87,6 +87,26 @@ def set_node_state(*, node: Node, state: Node.State, by: object) -> None:
     with transaction.atomic(durable=True):
         if Node.objects.filter(pk=node.pk).exclude(state=state).update(state=state):
             audit.record(by=by, action=f"node.{state}", target=f"node:{node.pk}", name=node.name)
+
+
+def resync_gateway(*, gateway: Gateway, by: object, dry_run: bool = False) -> forwarding.Difference:
+    """Bring the gateway's rules to what the rows want; what differed before. Raises CommandFailed or NoAnswer.
+
+    It counts as drift, as when the workers find it. Where nothing differs nothing is changed, and no row is written.
+    """
+    difference = forwarding.compare(gateway)
+    if difference and not dry_run:
+        forwarding.check(gateway, timezone.now())
+        with transaction.atomic(durable=True):
+            audit.record(
+                by=by,
+                action="gateway.resync",
+                target=f"gateway:{gateway.pk}",
+                name=gateway.name,
+                missing=len(difference.missing),
+                unwanted=len(difference.unwanted),
+            )
+    return difference
 
 
 def remove_node(*, node: Node, by: object) -> None:

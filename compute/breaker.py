@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from compute.engine import PROBE_TIMEOUT_S, ContainerEngine, NoAnswer, Progress, RegistrySilent
-from compute.spec import ContainerSpec, EngineInfo, Observed, Writes
+from compute.spec import ContainerSpec, EngineInfo, ImageSeen, Observed, Writes
 
 AT_ONCE = 8  # calls of this process to one engine
 SLOW_AT_ONCE = 6  # of those; the others are left for quick ones, which tell whether it hangs
@@ -190,3 +190,11 @@ class GuardedEngine:
     def list_traces(self) -> set[str]:
         with self.breaker.call():
             return self.engine.list_traces()
+
+    def list_images(self) -> list[ImageSeen]:
+        with self.breaker.call(SLOW_S):
+            return self.engine.list_images()
+
+    def forget_image(self, reference: str) -> None:
+        with self.breaker.call(float("inf"), slot=False):  # it deletes files
+            self.engine.forget_image(reference)

@@ -15,7 +15,7 @@ import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.tls import TLSConfig
 
-from compute import docker_config
+from compute import docker_config, docker_images
 from compute.engine import (
     PROBE_TIMEOUT_S,
     EngineRefused,
@@ -25,7 +25,7 @@ from compute.engine import (
     Progress,
     RegistrySilent,
 )
-from compute.spec import LABEL_KEY, LABEL_RESERVATION, ContainerSpec, EngineInfo, Observed, Presence, Writes
+from compute.spec import LABEL_KEY, LABEL_RESERVATION, ContainerSpec, EngineInfo, ImageSeen, Observed, Presence, Writes
 
 CONNECT_TIMEOUT_S = 3.05
 STREAM_TIMEOUT_S = 60
@@ -301,6 +301,14 @@ class DockerEngine:
             networks = {row["Name"] for row in self._api.networks(filters=ours)}
             volumes = {row["Name"] for row in self._api.volumes(filters=ours)["Volumes"] or []}
         return {observed.name for observed in self.list_ours()} | networks | volumes
+
+    def list_images(self) -> list[ImageSeen]:
+        with _answers(self.url):
+            return docker_images.seen(self._api)
+
+    def forget_image(self, reference: str) -> None:
+        with _answers(self.url), self._api.within(STREAM_TIMEOUT_S), suppress(NotFound):
+            self._api.remove_image(reference)
 
 
 def _must_be_ours(what: str, spec: ContainerSpec, labels: dict[str, str] | None) -> None:

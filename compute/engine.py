@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from compute.shell import NoAnswer
-from compute.spec import ContainerSpec, EngineInfo, Observed, Writes
+from compute.spec import ContainerSpec, EngineInfo, ImageSeen, Observed, Writes
 
 __all__ = ["ContainerEngine", "EngineRefused", "ImageMissing", "NoAnswer", "PortTaken", "Progress", "RegistrySilent"]
 
@@ -103,4 +103,13 @@ class ContainerEngine(Protocol):
         """The names of all containers, networks and volume entries with the label berth.reservation.
 
         `remove` of such a name removes all three.
+        """
+
+    def list_images(self) -> list[ImageSeen]:
+        """Every image on the node with all its names, whole or not at all."""
+
+    def forget_image(self, reference: str) -> None:
+        """Take this name of an image (by digest) off the node, and the image with it when that was its last name.
+
+        Not there is success. Raises EngineRefused while a container of whoever's, running or not, stands on it.
         """

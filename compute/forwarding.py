@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection
@@ -76,6 +77,26 @@ def _mark_applied(rows: list[Forward]) -> None:
                 [row.node_port for row in rows],
             ],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Rules that the gateway lacks, and those of Berth's chains that nobody wants, as iptables-save prints them."""
+
+    missing: tuple[str, ...]
+    unwanted: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.unwanted)
+
+
+def compare(gateway: Gateway) -> Difference:
+    """What is on the gateway against what the rows want at this moment. Changes nothing. Raises as `sync`."""
+    found, wanted = drivers.gateway(gateway).found(), wanted_rules(gateway)
+    if gateway.driver == Gateway.Driver.DIRECT:
+        return Difference((), ())
+    have, want = dict.fromkeys([*found.nat, *found.filter]), dict.fromkeys([*wanted.nat, *wanted.filter])
+    return Difference(tuple(rule for rule in want if rule not in have), tuple(r for r in have if r not in want))
 
 
 def wanted_rules(gateway: Gateway) -> Rules:

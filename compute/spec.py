@@ -133,6 +133,16 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageSeen:
+    """An image on a node. `names` are all its references, by tag and by digest; `used`: a container stands on it."""
+
+    engine_id: str
+    names: tuple[str, ...]
+    size_mib: int
+    used: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Writes:
     """Where on its node a container writes, apart from its volume: its own layer and volumes that the image declares.
 

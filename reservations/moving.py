@@ -1,12 +1,14 @@
-"""Moves a reservation to another node: from one that fell silent, was lost, or is being emptied.
+"""Moves a reservation to another node: from one that fell silent, was lost, or is being emptied, or as asked.
 
 A move is a new generation. The old one keeps its allocation until it was seen to be gone, and is never billed.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 
 from django.db import transaction
 
+from accounts import audit
 from compute import capacity
 from compute.capacity import NoCapacity, PortRequest
 from compute.models import Forward, Node
@@ -24,12 +26,20 @@ def must_stay(container: Container) -> bool:
 
 
 def move(
-    reservation: Reservation, old: Container, why: str, now: datetime, *, served_until: datetime | None = None
-) -> None:
-    """A new generation on another node, with the same public address where the node shares the gateway.
+    reservation: Reservation,
+    old: Container,
+    why: str,
+    now: datetime,
+    *,
+    served_until: datetime | None = None,
+    exclude: Collection[int] = (),
+    by: object = PLATFORM,
+) -> Node:
+    """A new generation on another node, with the same public address where the node shares the gateway; that node.
 
     One that runs is `starting` from then on; nothing is served until it answers there. `served_until` is when the old
-    one was last known to serve. Raises NoCapacity or Stale, and has changed nothing then.
+    one was last known to serve, `exclude` are nodes that it must not come to either. What somebody asked for (`by`)
+    has its audit row. Raises NoCapacity or Stale, and has changed nothing then.
     """
     start, remote = max(now, reservation.start), actions.needs_host(reservation.storage)
     request = Request(reservation.ram_mib, reservation.cores, start, reservation.end, remote)
@@ -38,7 +48,7 @@ def move(
         text += " What was on its local volume is lost."
     with transaction.atomic(durable=True):
         renew(reservation, now)
-        allocation, _ = capacity.place(request, [], rest=actions.port_rest(), exclude=[old.node_id])
+        allocation, _ = capacity.place(request, [], rest=actions.port_rest(), exclude={old.node_id, *exclude})
         if reservation.state != State.BOOKED and (wait := capacity.take(allocation, now)):
             raise NoCapacity(wait, None)
         if old.allocation.taken_at is None:
@@ -60,14 +70,18 @@ def move(
                 reservation,
                 State.STARTING,
                 text=text,
-                by=PLATFORM,
+                by=by,
                 now=now,
                 token=reservation.claim_token,
                 served_until=served_until,
             )
         else:
-            note(reservation, text, by=PLATFORM, now=now)
+            note(reservation, text, by=by, now=now)
+        if by != PLATFORM:
+            places = {"from": old.node.name, "to": allocation.node.name}
+            audit.record(by=by, action="reservation.move", target=f"reservation:{reservation.pk}", **places)
         reservation.attempts = 0
+    return allocation.node
 
 
 def _move_forwards(reservation: Reservation, old: Container, node: Node, now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""What cordon, uncordon and drain have in common."""
+"""What cordon and uncordon have in common."""
 
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ class NodeStateCommand(BaseCommand):
     state: ClassVar[Node.State]
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("node", nargs="+", help="names of nodes")
+        parser.add_argument("node", nargs="+", metavar="NODE", help="names of nodes")
 
     def handle(self, *, node: list[str], **options: Any) -> None:
         rows = list(Node.objects.present().filter(name__in=node))

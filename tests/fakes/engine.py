@@ -4,7 +4,7 @@ import threading
 from dataclasses import dataclass, field, replace
 
 from compute.engine import PROBE_TIMEOUT_S, EngineRefused, ImageMissing, PortTaken, Progress
-from compute.spec import LABEL_KEY, LABEL_RESERVATION, ContainerSpec, EngineInfo, Observed, Presence, Writes
+from compute.spec import LABEL_KEY, LABEL_RESERVATION, ContainerSpec, EngineInfo, ImageSeen, Observed, Presence, Writes
 from tests.fakes.trouble import Trouble
 
 
@@ -18,6 +18,7 @@ class FakeContainer:
     presence: Presence = Presence.CREATED
     exit_code: int | None = None
     out_of_memory: bool = False
+    image: str = ""
 
 
 @dataclass
@@ -27,6 +28,7 @@ class FakeEngine:
     name: str = "node"
     registry: set[str] = field(default_factory=set)
     images: set[str] = field(default_factory=set)
+    other_names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of these images, given by strangers
     containers: dict[str, FakeContainer] = field(default_factory=dict)
     networks: set[str] = field(default_factory=set)
     volumes: set[str] = field(default_factory=set)
@@ -118,7 +120,7 @@ class FakeEngine:
             if spec.image not in self.images:
                 raise ImageMissing(f"the image {spec.image} is not on the node")
             ports = frozenset((port.node_address, port.node_port) for port in spec.ports)
-            container = FakeContainer(self._new_id(), ports, dict(spec.labels))
+            container = FakeContainer(self._new_id(), ports, dict(spec.labels), image=spec.image)
             self.containers[spec.name] = container
             if spec.mount_path:
                 self.volumes.add(spec.name)
@@ -168,6 +170,22 @@ class FakeEngine:
         with self.trouble.during("list_traces", changes=False):
             ours = {name for name, c in self.containers.items() if LABEL_RESERVATION in c.labels}
             return ours | self.networks | self.volumes
+
+    def list_images(self) -> list[ImageSeen]:
+        with self.trouble.during("list_images", changes=False):
+            return [
+                ImageSeen(f"id of {name}", (name, *self.other_names.get(name, ())), 100, self._used(name))
+                for name in sorted(self.images)
+            ]
+
+    def forget_image(self, reference: str) -> None:
+        with self.trouble.during("forget_image"):
+            if self._used(reference):
+                raise EngineRefused(f"a container is using the image {reference}")
+            self.images.discard(reference)
+
+    def _used(self, image: str) -> bool:
+        return any(container.image == image for container in self.containers.values())
 
     def _check_key(self, kind: str, spec: ContainerSpec, there: bool) -> None:
         """Note the key of what is made now; refuse what is there with another one."""

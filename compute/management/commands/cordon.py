@@ -5,5 +5,5 @@ from compute.models import Node
 
 
 class Command(NodeStateCommand):
-    help = "Give the node nothing new; what runs there goes on."
+    help = "Give nodes nothing new; what runs there goes on. manage.py uncordon takes it back."
     state = Node.State.CORDONED

@@ -6,40 +6,63 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
-from compute import certificates
-from compute.fleet import node_rows
+from compute.fleet import NodeRow, node_rows
+from compute.management.tables import lasting, moment, percent, table
 
 
 class Command(BaseCommand):
     help = (
-        "Show the compute nodes, what they lend and what is held of it now. Exits 1 if one is not in"
-        " service or its guard (its own timer and firewall) is not as it should be."
+        "Show the compute nodes: what they lend, what is held of it now, and what their latest reading (of the last"
+        " minute) says is really used. Exits 1 if one is not in service, its disk is full, its guard (its own"
+        " timer and firewall) is not as it should be, or its certificate is near its end."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", dest="as_json")
+        parser.add_argument("--json", action="store_true", dest="as_json", help="for programs, with more fields")
 
     def handle(self, *, as_json: bool, **options: Any) -> None:
-        now = timezone.now()
-        rows = node_rows(now)
+        rows = node_rows(timezone.now())
         if as_json:
-            self.stdout.write(json.dumps([row.as_json() for row in rows], indent=2))
+            self.stdout.write(json.dumps([row.as_json() | {"problems": row.problems} for row in rows], indent=2))
         elif not rows:
-            self.stdout.write("There are no nodes yet: manage.py add_node --help")
+            self.stdout.write("There are no nodes yet: manage.py enrol_node --help")
         else:
-            self.stdout.write(
-                f"{'NODE':16} {'STATE':9} {'HEALTH':8} {'RAM MiB held/lent':>18} {'CORES held/lent':>16}"
-                f" {'HELD':>5}  SEEN"
-            )
-            for row in rows:
-                seen = f"{row.last_seen_at:%Y-%m-%d %H:%M:%S} UTC" if row.last_seen_at else "never"
-                self.stdout.write(
-                    f"{row.name:16} {row.state:9} {row.health:8} {f'{row.held_ram_mib}/{row.ram_mib}':>18}"
-                    f" {f'{row.held_cores:f}/{row.cores:f}':>16} {row.held_count:>5}  {seen} {row.health_reason}"
-                )
-                if row.guard_problem:
-                    self.stdout.write(f"    guard: {row.guard_problem}")
-                if ends := certificates.warning(row.tls_expires_at, now):
-                    self.stdout.write(f"    certificate: its engine's {ends}")
-        if any(row.health != "ok" or row.guard_problem for row in rows):
+            lines = table(HEADS, [_words(row) for row in rows], right=range(3, 10)).splitlines()
+            self.stdout.write(lines[0])
+            for line, row in zip(lines[1:], rows, strict=True):
+                self.stdout.write(line)
+                for sentence in row.problems:
+                    self.stdout.write(f"    {sentence}")
+        if any(not row.is_well or row.guard_problem or row.certificate_problem for row in rows):
             raise SystemExit(1)
+
+
+HEADS = [
+    "NODE",
+    "STATE",
+    "HEALTH",
+    "RAM MiB held/lent",
+    "used",
+    "CORES held/lent",
+    "used",
+    "DISK",
+    "HELD",
+    "UP",
+    "SEEN",
+]
+
+
+def _words(row: NodeRow) -> list[str]:
+    return [
+        row.name,
+        row.state,
+        row.health,
+        f"{row.held_ram_mib}/{row.ram_mib}",
+        "–" if row.used_ram_mib is None else str(row.used_ram_mib),
+        f"{row.held_cores:f}/{row.cores:f}",
+        "–" if row.used_cores is None else f"{row.used_cores:.2f}",
+        percent(row.disk_share),
+        str(row.held_count),
+        lasting(row.uptime_s),
+        moment(row.last_seen_at, otherwise="never"),
+    ]

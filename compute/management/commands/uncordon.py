@@ -5,5 +5,5 @@ from compute.models import Node
 
 
 class Command(NodeStateCommand):
-    help = "Put a cordoned or draining node back into service."
+    help = "Put cordoned or draining nodes back into service. What left them meanwhile stays where it is."
     state = Node.State.ACTIVE

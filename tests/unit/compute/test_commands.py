@@ -175,7 +175,7 @@ def test_a_node_out_of_service_is_an_exit_code() -> None:
 
 
 def test_without_nodes_it_says_how_to_add_one() -> None:
-    assert "add_node" in run("nodes")
+    assert "enrol_node" in run("nodes")
     assert json.loads(run("nodes", "--json")) == []
 
 

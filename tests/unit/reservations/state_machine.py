@@ -15,7 +15,7 @@ from compute.capacity import NoCapacity
 from compute.load_steps import wrong_steps
 from compute.models import Gateway, Node
 from compute.spec import LABEL_GENERATION, LABEL_KEY, LABEL_RESERVATION, Presence
-from reservations import actions, extending, lost
+from reservations import actions, extending, lost, relocation
 from reservations.models import Reservation, WorkspaceVolume
 from reservations.states import LIVE
 from tests.factories import make_booking, make_service, make_size, profile
@@ -27,7 +27,7 @@ HALF_HOUR = timedelta(minutes=30)
 MOST = 3  # reservations at once: what goes wrong between many goes wrong between three
 SECONDS = [1, 4, 12, 45, PAST_CLAIM.total_seconds(), 700, 1800, 3700]
 INSIDE = ["other worker", "overtaken", "delete", "stop", "resume", "extend", "watch", "probe", "volumes"]
-INSIDE += ["ends", "drain"]
+INSIDE += ["ends", "drain", "move"]
 DEEDS = st.one_of(
     st.just(("crash",)),
     st.just(("crash",)),
@@ -185,12 +185,28 @@ class Schedules(RuleBasedStateMachine):
             self.operator("a", "draining")
         elif what == "extend":
             self.extend(0)
+        elif what == "move" and reservation:
+            self.relocate(reservation, None, True)
 
     # ---- operators ----------------------------------------------------------------------------------------
 
     @rule(node=NODES, state=st.sampled_from(["active", "cordoned", "draining"]))
     def operator(self, node: str, state: str) -> None:
         machine_actions.set_node_state(node=Node.objects.get(name=node), state=Node.State(state), by="operator")
+
+    @rule(which=WHICH, to=st.one_of(st.none(), NODES), lose=st.booleans(), script=SCRIPTS)
+    def move(self, which: int, to: str | None, lose: bool, script: Script) -> None:
+        if reservation := self.chosen(which):
+            self.relocate(reservation, to, lose)
+            self.look_at_one(which, script)
+
+    def relocate(self, reservation: Reservation, to: str | None, lose: bool) -> None:
+        node = Node.objects.get(name=to) if to else None
+        with suppress(relocation.CannotMove):
+            relocation.relocate(
+                reservation=reservation, to=node, lose_local_data=lose, by="operator", now=self.world.clock.now
+            )
+            tally["moved"] += 1
 
     @rule(node=NODES)
     def declare_lost(self, node: str) -> None:
