@@ -4,14 +4,16 @@ A task is a hint ("look at reservation 7 now"), never the only memory of somethi
 queue, and the sweep finds every row that is due. So a lost, late or doubled task changes nothing.
 """
 
+import atexit
 import logging
 import os
+import socket
 import threading
 from typing import Any
 
 from celery import Celery
 from celery.schedules import crontab
-from celery.signals import before_task_publish, worker_ready
+from celery.signals import beat_embedded_init, beat_init, before_task_publish, worker_ready, worker_shutdown
 
 from portal.env import load_env_file
 
@@ -51,6 +53,40 @@ def watch_the_clock(sender: Any, **kwargs: Any) -> None:
     clocks.process_name = sender.hostname
     queue = app.conf.task_default_queue
     threading.Thread(target=punctual.keep_apart, args=(sender, queue), name="clock", daemon=True).start()
+
+
+@worker_ready.connect
+def watch_as_a_worker(sender: Any, **kwargs: Any) -> None:
+    """It says that it lives, and looks for what is wrong, whatever its tasks do."""
+    from monitoring.alerts.watchdog import Watchdog
+    from monitoring.models import Heartbeat
+
+    watchdog = Watchdog(sender.hostname, Heartbeat.Kind.WORKER)
+    watchdog.start()
+    worker_shutdown.connect(lambda **_: watchdog.end(), weak=False)
+
+
+@beat_init.connect
+@beat_embedded_init.connect
+def watch_as_a_beat(sender: Any, **kwargs: Any) -> None:
+    """The same for beat, so that each of the two is missed by the other."""
+    from monitoring.alerts.watchdog import Watchdog
+    from monitoring.models import Heartbeat
+
+    watchdog = Watchdog(f"beat@{socket.gethostname()}", Heartbeat.Kind.BEAT)
+    watchdog.start()
+    atexit.register(watchdog.end)
+
+
+@worker_ready.connect
+def tell_figures(sender: Any, **kwargs: Any) -> None:
+    """A worker on a machine without a web process tells itself what it counted."""
+    from django.conf import settings
+
+    from portal.metrics import listener
+
+    if settings.BERTH_METRICS_LISTEN:
+        listener.listen(*settings.BERTH_METRICS_LISTEN)
 
 
 @before_task_publish.connect

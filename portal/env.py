@@ -111,6 +111,17 @@ def zone(name: str, default: str) -> str:
         raise BadSetting(name, f"must be a time zone such as Europe/Berlin, not {value!r}") from None
 
 
+def address(name: str) -> tuple[str, int] | None:
+    """Where to listen, as 10.0.0.5:9464; None when it is not set."""
+    value = text(name, "")
+    host, separator, port = value.rpartition(":")
+    if not value:
+        return None
+    if not separator or not host or not port.isascii() or not port.isdigit() or not 0 < int(port[:6]) < 65_536:
+        raise BadSetting(name, f"must be an address and a port such as 10.0.0.5:9464, not {value!r}")
+    return host.strip("[]"), int(port)
+
+
 def choice(name: str, default: str, choices: tuple[str, ...]) -> str:
     """One of the given words."""
     value = text(name, default).lower()

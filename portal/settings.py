@@ -5,7 +5,8 @@ from urllib.parse import unquote, urlsplit
 import dj_database_url
 import django_stubs_ext
 
-from portal import env
+from administration.theme import UNFOLD as ADMIN_THEME
+from portal import env, logs
 from portal.env import ROOT
 
 django_stubs_ext.monkeypatch()
@@ -52,7 +53,8 @@ INSTALLED_APPS = [
     "billing.apps.BillingConfig",
     "reservations.apps.ReservationsConfig",
     "compute.apps.ComputeConfig",
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",
+    "administration.apps.BerthAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -70,6 +72,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "portal.middleware.HeadersMiddleware",
+    "portal.tracing.RequestMiddleware",
     "portal.middleware.ProblemMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -217,6 +220,18 @@ elif _mail.scheme in {"smtp", "smtps", "smtp+tls"} and _mail.hostname:
 else:
     raise env.BadSetting("BERTH_MAIL", "must be file:FOLDER or smtp[s]://user:password@host:port or smtp+tls://…")
 
+# ---- alerts -----------------------------------------------------------------------------------------------
+BERTH_ALERT_MAIL = env.words("BERTH_ALERT_MAIL")  # empty: every superuser with an address
+BERTH_ALERT_WEBHOOK = env.matching("BERTH_ALERT_WEBHOOK", "", r"(https?://[^\s/]+\S*)?", "an http(s) address")
+BERTH_ALERT_WEBHOOK_SECRET = env.text("BERTH_ALERT_WEBHOOK_SECRET", "")
+BERTH_ALERT_DISK_FREE_PERCENT = env.whole("BERTH_ALERT_DISK_FREE_PERCENT", 10, 0, 90)
+BERTH_ALERT_MEMORY_FREE_PERCENT = env.whole("BERTH_ALERT_MEMORY_FREE_PERCENT", 5, 0, 90)
+BERTH_ALERT_START_FAILURES = env.whole("BERTH_ALERT_START_FAILURES", 3, 1, 10_000)
+BERTH_ALERT_START_FAILURE_PERCENT = env.whole("BERTH_ALERT_START_FAILURE_PERCENT", 20, 1, 100)
+BERTH_ALERT_START_MINUTES = env.whole("BERTH_ALERT_START_MINUTES", 15, 1, 1440)
+BERTH_ALERT_BACKLOG_S = env.whole("BERTH_ALERT_BACKLOG_S", 60, 5, 86_400)
+BERTH_ALERT_CERTIFICATE_DAYS = env.whole("BERTH_ALERT_CERTIFICATE_DAYS", 30, 1, 365)
+
 # ---- language, time, files --------------------------------------------------------------------------------
 LANGUAGE_CODE = "en"
 USE_I18N = False
@@ -280,12 +295,15 @@ BERTH_STRIPE_API = env.matching("BERTH_STRIPE_API", "https://api.stripe.com", r"
 if BERTH_STRIPE_SECRET_KEY and not BERTH_STRIPE_WEBHOOK_SECRET:
     raise env.BadSetting("BERTH_STRIPE_WEBHOOK_SECRET", "is needed: only it tells a payment from a forgery")
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": env.text("BERTH_LOG_LEVEL", "INFO").upper()},
-    "loggers": {name: {"level": "WARNING"} for name in ("kombu", "amqp", "docker", "stripe")},
-}
+UNFOLD = ADMIN_THEME
+
+# ---- what is told to the outside ---------------------------------------------------------------------------
+BERTH_METRICS_TOKEN = env.text("BERTH_METRICS_TOKEN", "")  # empty: only this machine and private networks may ask
+if BERTH_METRICS_TOKEN and not 16 <= len(BERTH_METRICS_TOKEN.encode()) <= 200:
+    raise env.BadSetting("BERTH_METRICS_TOKEN", "must have 16 to 200 characters")
+BERTH_METRICS_LISTEN = env.address("BERTH_METRICS_LISTEN")  # of a worker whose machine has no web process
+LOGGING_CONFIG = "logging.config.dictConfig"
+BERTH_LOG_FORMAT = env.choice("BERTH_LOG_FORMAT", "text" if DEBUG or INSECURE_HTTP else "json", logs.FORMATS)
+LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+LOGGING = logs.configuration(BERTH_LOG_FORMAT, env.choice("BERTH_LOG_LEVEL", "info", LOG_LEVELS).upper())
 SILENCED_SYSTEM_CHECKS: list[str] = []

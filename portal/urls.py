@@ -6,12 +6,10 @@ from django.urls import include, path
 
 from portal import health, views
 from portal.api import api
+from portal.metrics import page
 
 # One log-in for everybody: the admin's own would know neither the rate limits nor second factors.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
-admin.site.site_header = "Berth"
-admin.site.site_title = "Berth"
-admin.site.index_title = "Administration"
 
 urlpatterns = [
     path("", views.home, name="home"),
@@ -28,5 +26,5 @@ urlpatterns = [
     path("favicon.ico", views.favicon),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
-    path("metrics", health.metrics, name="metrics"),
+    path("metrics", page.metrics, name="metrics"),
 ]

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
+from structlog.contextvars import bound_contextvars
 
 from compute import capacity, clocks, drivers
 from compute.capacity import NoCapacity
@@ -26,7 +27,7 @@ from compute.health import mark_unreachable
 from compute.models import Node
 from compute.shell import CommandFailed, NoAnswer
 from compute.spec import Presence
-from reservations import actions, degraded, ending, moving, starting
+from reservations import actions, degraded, ending, moving, restarting, starting
 from reservations.claims import Clock, claim, let_go, renew
 from reservations.hints import hint
 from reservations.models import Container, Reservation
@@ -43,6 +44,11 @@ TELL_AGAIN = timedelta(seconds=10)
 
 def reconcile(reservation_id: int, clock: Clock = timezone.now) -> None:
     """Do what can be done for this reservation now, and note when to look at it again."""
+    with bound_contextvars(reservation=reservation_id):  # in every log line until it is let go
+        _reconcile(reservation_id, clock)
+
+
+def _reconcile(reservation_id: int, clock: Clock) -> None:
     if clocks.is_off():
         return
     reservation = claim(reservation_id, clock())
@@ -119,7 +125,8 @@ def _starting(reservation: Reservation, clock: Clock) -> bool:
     if late:
         return give_up(reservation, f"It could not be started in time. {reservation.reason}".strip(), clock)
     try:
-        ready = starting.bring_up(reservation, container, clock)
+        with starting.told_failures():
+            ready = starting.bring_up(reservation, container, clock)
     except starting.NodeSilent as problem:
         return _node_silent(reservation, container, str(problem), clock)
     except starting.MustWait as problem:
@@ -175,6 +182,9 @@ def _running(reservation: Reservation, clock: Clock) -> bool:
                 token=reservation.claim_token,
             )
             return look_later(reservation, reservation.end)
+        if reservation.restart_asked_at is not None and seen.presence == Presence.RUNNING:
+            restarting.carry_out(reservation, container, engine, clock)
+            return True
         if seen.presence == Presence.RUNNING and degraded.heal(reservation, container, clock):
             return True
     except starting.Hopeless as problem:
@@ -314,13 +324,14 @@ def _start_elsewhere(reservation: Reservation, container: Container, why: str, c
 
 
 def look_later(reservation: Reservation, at: datetime) -> bool:
-    """Nothing to do until `at`. Raises Stale when it was moved, wished otherwise or extended while we looked."""
+    """Nothing to do until `at`. Raises Stale when it was moved or asked to be otherwise while we looked."""
     rows = Reservation.objects.filter(
         pk=reservation.pk,
         claim_token=reservation.claim_token,
         state=reservation.state,
         wish=reservation.wish,
         end=reservation.end,
+        restart_asked_at=reservation.restart_asked_at,
     )
     if not rows.update(look_at=min(at, reservation.end) if reservation.state != State.ENDING else at):
         raise Stale(f"reservation {reservation.pk} was moved")

@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.dispatch import Signal
 
 from compute import capacity, drivers, forwarding, guard, volumes
 from compute.engine import ContainerEngine, EngineRefused, ImageMissing, PortTaken, RegistrySilent
@@ -41,6 +43,8 @@ PROBE_EVERY_S = 0.015
 SETTLE_S = 0.05
 PROGRESS_EVERY_S = 1.0
 
+start_failed = Signal()  # reason=: one of those of `reason_of`
+
 # Calls to a node that do not depend on each other run side by side; none of them uses the database.
 _side = ThreadPoolExecutor(max_workers=24, thread_name_prefix="side")
 
@@ -59,6 +63,31 @@ class MustWait(Exception):
 
 class Hopeless(EngineRefused):
     """Trying again cannot help."""
+
+
+@contextmanager
+def told_failures() -> Iterator[None]:
+    """Tell who counts them of starts that fail; waiting for something in the way is no failure."""
+    try:
+        yield
+    except (NodeSilent, PortsTaken, capacity.NoCapacity, EngineRefused, CommandFailed, NoAnswer) as problem:
+        start_failed.send(Reservation, reason=reason_of(problem))
+        raise
+
+
+def reason_of(problem: Exception) -> str:
+    """Whose fault it was that a start failed, in one word."""
+    reasons = (
+        (NodeSilent, "node"),
+        (PortsTaken, "port"),
+        (capacity.NoCapacity, "capacity"),
+        (Hopeless, "hopeless"),
+        (EngineRefused, "refused"),
+        (CommandFailed, "command"),
+        (RegistrySilent, "registry"),
+        (volumes.StorageSilent, "storage"),
+    )
+    return next((reason for kind, reason in reasons if isinstance(problem, kind)), "gateway")
 
 
 @contextmanager
@@ -126,7 +155,7 @@ def _create(
     hit("volume-noted")
     host = drivers.host(container.node)
     spec = _spec(reservation, container)
-    network = _side.submit(engine.make_network, spec)
+    network = _side.submit(copy_context().run, engine.make_network, spec)  # its log lines are of this reservation
     try:
         if volume and host:
             spec = replace(spec, volume_path=volumes.attach(host, volume.spec))

@@ -1,5 +1,6 @@
 """The one place that writes `Reservation.state`: guarded by the old state, with its Event, in one transaction."""
 
+import logging
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -7,13 +8,16 @@ from uuid import UUID
 from django.db import transaction
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange  # type: ignore[import-untyped]
 from django.db.models import Q
+from django.dispatch import Signal
 
 from compute.failpoints import hit
 from reservations import states
 from reservations.models import Event, Reservation, UsagePeriod
 from reservations.states import RULES, State
 
+logger = logging.getLogger(__name__)
 PLATFORM = "Berth"  # `by` of what nobody asked for
+moved = Signal()  # reservation=, old=, new=, now=: it is so, and committed
 
 
 class Stale(Exception):
@@ -49,6 +53,7 @@ def transition(
         "reason": "",
         "attempts": 0,
         "progress": None,
+        "restart_asked_at": None,  # whatever it does now, it does anew
         **changes,
     }
     if new.final:
@@ -75,6 +80,10 @@ def transition(
             )
     for name, value in changes.items():
         setattr(reservation, name, value)
+    logger.info("reservation %d: %s → %s: %s", reservation.pk, old, new, text)
+    transaction.on_commit(
+        lambda: moved.send(Reservation, reservation=reservation, old=old, new=new, now=now), robust=True
+    )
     hit(f"moved-to-{new}")
 
 

@@ -86,6 +86,7 @@ def portal(layout: Layout, *, port: int) -> list[Program]:
         ),
         *("--bind", f"127.0.0.1:{port}", "--keep-alive", "65", "--graceful-timeout", "10", "--timeout", "60"),
         *("--worker-tmp-dir", str(layout.scratch), "--no-control-socket", "--log-level", "info"),
+        *("--config", "python:portal.gunicorn_config"),
     )
     worker = (
         *(python, "-m", "celery", "-A", "portal", "worker", "--pool", "threads", "--concurrency", "12"),

@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from portal import tracing
 from reservations import amounts
 
 register = template.Library()
@@ -98,6 +99,12 @@ def when(at: datetime | None, style: str = "full") -> SafeString:
         f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
         f"{words} {zone_name(local)}",
     )
+
+
+@register.simple_tag
+def request_id() -> str:
+    """The id of this request, by which its lines in the log are found."""
+    return tracing.request_id()
 
 
 @register.simple_tag

@@ -1,0 +1,1 @@
+"""/metrics: figures for Prometheus, of the database and of the processes of this machine."""
