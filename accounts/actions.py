@@ -93,3 +93,10 @@ def reset_second_factors(*, user: User, by: object) -> tuple[int, int]:
             session.end()
         audit.record(by=by, action="mfa.reset", target=f"user:{user.pk}", factors=kinds, sessions=len(sessions))
     return len(kinds), len(sessions)
+
+
+def end_session(*, session: UserSession, by: object) -> None:
+    """Log somebody out of one browser."""
+    with transaction.atomic(durable=True):
+        audit.record(by=by, action="session.end", target=f"user:{session.user_id}", ip=str(session.ip))
+        session.end()

@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
 
+from administration.base import ReadOnlyAdmin, ReadOnlyInline
 from billing import admin_deeds
 from billing.admin_pages import DeedsAdmin, perform
 from billing.models import (
@@ -29,7 +30,6 @@ from billing.models import (
     Settlement,
 )
 from billing.models.invoices import is_overdue
-from compute.admin import ReadOnlyAdmin
 
 _OPEN, _OVERDUE, _PAID, _NOTES = "open", "overdue", "paid", "notes"
 
@@ -140,23 +140,12 @@ class InvoiceState(admin.SimpleListFilter):
         }.get(self.value() or "", queryset)
 
 
-class _Inline(admin.TabularInline[Any, Any]):
-    extra = 0
-    can_delete = False
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
-class LineInline(_Inline):
+class LineInline(ReadOnlyInline):
     model = InvoiceLine
     fields = ["position", "text", "quantity", "amount"]
 
 
-class SettlementInline(_Inline):
+class SettlementInline(ReadOnlyInline):
     model = Settlement
     fields = ["at", "payment", "amount"]
 

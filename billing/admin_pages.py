@@ -16,9 +16,10 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from administration.base import ReadOnlyAdmin
+from administration.deeds import TEMPLATE, dress
 from billing.actions import InvalidPrice
 from billing.payments import Refused
-from compute.admin import ReadOnlyAdmin
 
 MOST_DIGITS = 14
 
@@ -87,15 +88,21 @@ def perform(
         else:
             messages.success(request, told)
             return HttpResponseRedirect(back)
-    context = {**site.each_context(request), "title": title, "about": about, "form": form, "back": back, "opts": opts}
-    return TemplateResponse(request, "admin/billing/deed.html", context, status=422 if form.errors else 200)
+    context = {
+        **site.each_context(request),
+        "title": title,
+        "about": about,
+        "form": dress(form),
+        "back": back,
+        "opts": opts,
+    }
+    return TemplateResponse(request, TEMPLATE, context, status=422 if form.errors else 200)
 
 
 class DeedsAdmin(ReadOnlyAdmin):
     """A row that is only looked at, with buttons for its deeds."""
 
     deeds: list[Deed] = []
-    change_form_template = "admin/billing/with_deeds.html"
 
     def get_urls(self) -> list[URLPattern]:
         own = [

@@ -1,91 +1,116 @@
 """The admin's pages for the machines. What the portal itself keeps true is shown and not changed here."""
 
-from typing import Any
-
 from django.contrib import admin, messages
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from administration.base import BerthAdmin, Link, ReadOnlyAdmin
+from administration.links import address
 from compute import actions
-from compute.models import Allocation, Forward, Gateway, LoadStep, Node, StorageServer, Volume
+from compute.models import (
+    Allocation,
+    Forward,
+    Gateway,
+    LoadStep,
+    Node,
+    ObservedContainer,
+    StorageServer,
+    Volume,
+)
 
 
-class ReadOnlyAdmin(admin.ModelAdmin[Any]):
-    """For rows that only the portal writes: to change one by hand would break a promise."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
+SEEN_OF_A_NODE = [
+    "state",
+    "health",
+    "health_reason",
+    "failures",
+    "last_seen_at",
+    "lost_at",
+    "engine_version",
+    "containers_found",
+    "guard_checked_at",
+    "guard_problem",
+    "disk_problem",
+    "tls_expires_at",
+]
 
 
 @admin.register(Gateway)
-class GatewayAdmin(admin.ModelAdmin[Gateway]):
+class GatewayAdmin(BerthAdmin):
     list_display = ["name", "driver", "public_address", "port_first", "port_last", "drift", "checked_at", "problem"]
-    list_filter = ["driver"]
+    list_filter = ["driver", ("problem", admin.EmptyFieldListFilter)]
     search_fields = ["name", "public_address"]
-    readonly_fields = ["applied_at", "checked_at", "drift", "drift_total", "problem"]
+    readonly_fields = ["applied_at", "checked_at", "drift", "drift_total", "problem", "see_also"]
+    instead_of_deleting = "Remove its nodes first."
+
+    def links(self, row: Gateway) -> list[Link]:
+        return [("Drift", address("monitor:drift"))]
 
 
 @admin.register(StorageServer)
-class StorageServerAdmin(admin.ModelAdmin[StorageServer]):
+class StorageServerAdmin(BerthAdmin):
     list_display = ["name", "address", "account", "path", "capacity_gb", "active", "last_seen_at", "problem"]
-    list_filter = ["active"]
+    list_filter = ["active", ("problem", admin.EmptyFieldListFilter)]
     search_fields = ["name", "address"]
     readonly_fields = ["last_seen_at", "problem"]
+    instead_of_deleting = "Switch it off instead: take away “Active”, and it gets no new volumes."
+
+    def audit_targets(self, row: StorageServer) -> list[str]:
+        return [f"storage:{row.pk}"]
 
 
 @admin.register(Node)
-class NodeAdmin(admin.ModelAdmin[Node]):
+class NodeAdmin(BerthAdmin):
+    """Taken in with manage.py add_node, which asks the engine, and out with remove_node, which looks what is on it."""
+
     list_display = [
         "name",
-        "address",
-        "gateway",
         "state",
         "health",
+        "address",
+        "gateway",
         "ram_mib",
         "cores",
         "engine_version",
         "last_seen_at",
+        "see_also",
     ]
-    list_filter = ["state", "health", "gateway"]
+    list_filter = ["state", "health", "gateway", ("disk_problem", admin.EmptyFieldListFilter)]
     list_select_related = ["gateway"]
     search_fields = ["name", "address", "engine_url"]
-    readonly_fields = [
-        "state",
-        "health",
-        "health_reason",
-        "failures",
-        "last_seen_at",
-        "engine_version",
-        "containers_found",
+    readonly_fields = ["name", *SEEN_OF_A_NODE, "see_also"]
+    fieldsets = [
+        (None, {"fields": ["name", "address", "engine_url", "ssh", "gateway", "ram_mib", "cores", "runtime", "see_also"]}),
+        ("What the probes saw", {"fields": SEEN_OF_A_NODE}),
     ]
     actions = ["cordon", "uncordon", "drain"]
 
+    def links(self, row: Node) -> list[Link]:
+        return [("Live", address("monitor:node", row.name)), ("Incidents", address("monitor:incidents"))]
+
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return False  # manage.py add_node asks the engine first
+        return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Node | None = None) -> bool:
-        return False  # manage.py remove_node looks at what is on it
+        return False
 
-    @admin.action(description="Cordon: give them nothing new")
+    @admin.action(description="Cordon: give them nothing new", permissions=["change"])
     def cordon(self, request: HttpRequest, queryset: QuerySet[Node]) -> None:
         self._set(request, queryset, Node.State.CORDONED)
 
-    @admin.action(description="Uncordon: put them back into service")
+    @admin.action(description="Uncordon: put them back into service", permissions=["change"])
     def uncordon(self, request: HttpRequest, queryset: QuerySet[Node]) -> None:
         self._set(request, queryset, Node.State.ACTIVE)
 
-    @admin.action(description="Drain: nothing new, wait for what is there to end")
+    @admin.action(description="Drain: nothing new, wait for what is there to end", permissions=["change"])
     def drain(self, request: HttpRequest, queryset: QuerySet[Node]) -> None:
         self._set(request, queryset, Node.State.DRAINING)
 
     def _set(self, request: HttpRequest, queryset: QuerySet[Node], state: Node.State) -> None:
-        for node in queryset.exclude(state=Node.State.REMOVED):
+        for node in queryset:
+            if node.state == Node.State.REMOVED:
+                messages.warning(request, f"{node.name} is removed; manage.py add_node takes it in again.")
+                continue
             actions.set_node_state(node=node, state=state, by=request.user)
             messages.success(request, f"{node.name} is {state}.")
 
@@ -93,9 +118,9 @@ class NodeAdmin(admin.ModelAdmin[Node]):
 @admin.register(Allocation)
 class AllocationAdmin(ReadOnlyAdmin):
     list_display = ["id", "node", "ram_mib", "cores", "during", "taken_at", "released_at"]
-    list_filter = ["node", ("released_at", admin.EmptyFieldListFilter)]
+    list_filter = [("released_at", admin.EmptyFieldListFilter), "node"]
     list_select_related = ["node"]
-    search_fields = ["node__name"]
+    search_fields = ["=id", "node__name"]
 
 
 @admin.register(LoadStep)
@@ -120,7 +145,7 @@ class ForwardAdmin(ReadOnlyAdmin):
         "applied",
         "during",
     ]
-    list_filter = ["wanted", "applied", "gateway", "node", "kind"]
+    list_filter = ["wanted", "applied", ("released_at", admin.EmptyFieldListFilter), "kind", "gateway", "node"]
     list_select_related = ["gateway", "node"]
     search_fields = ["=public_port", "node__name"]
 
@@ -128,6 +153,31 @@ class ForwardAdmin(ReadOnlyAdmin):
 @admin.register(Volume)
 class VolumeAdmin(ReadOnlyAdmin):
     list_display = ["__str__", "size_gb", "kept", "state", "problem", "node", "server", "created_at"]
-    list_filter = ["state", "kept", "server", "node"]
+    list_filter = ["state", "kept", ("problem", admin.EmptyFieldListFilter), "server", "node"]
     list_select_related = ["node", "server"]
     search_fields = ["=id", "owned__name"]
+
+
+@admin.register(ObservedContainer)
+class ObservedContainerAdmin(ReadOnlyAdmin):
+    """What the engines say. Its readings are in partitioned tables, which the charts of the monitor show."""
+
+    list_display = [
+        "name",
+        "node",
+        "reservation_id",
+        "state",
+        "health",
+        "exit_code",
+        "out_of_memory",
+        "restarts",
+        "changed_at",
+    ]
+    list_filter = ["state", "health", "out_of_memory", "node"]
+    list_select_related = ["node"]
+    search_fields = ["name", "=reservation_id", "engine_id"]
+    ordering = ["-pk"]
+    readonly_fields = ["see_also"]
+
+    def links(self, row: ObservedContainer) -> list[Link]:
+        return [("Node", address("monitor:node", row.node.name))]

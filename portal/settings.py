@@ -268,6 +268,7 @@ BERTH_STEP_MINUTES = env.whole("BERTH_STEP_MINUTES", 15, 1, 1440)
 BERTH_PORT_REST_MINUTES = env.whole("BERTH_PORT_REST_MINUTES", 10, 0, 1440)
 # A lower layer asks what is named here (design: imports run one way).
 BERTH_AUDIT_FUNCTION = "accounts.audit.record"
+BERTH_EXPECTED_CONTAINERS_FUNCTION = "reservations.expected.containers_expected"
 BERTH_PRICES = "billing.quotes"
 
 # ---- money ------------------------------------------------------------------------------------------------
