@@ -1,0 +1,207 @@
+"""What all lending nodes hold, read once into memory: to ask "and then?" many times without touching a row.
+
+`Room.choose` answers as `capacity.choose` does at the moment of the reading, and what was given by `hold` since then
+counts. Nothing is locked or written, so the answer is a preview: somebody else may book meanwhile.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from django.db import connection
+
+from compute import scheduler
+from compute.models import Node
+from compute.scheduler import Candidate, Request, Short
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(slots=True)
+class Line:
+    """A lending node and its step function: microseconds since 1970, MiB, hundredths of a core."""
+
+    node_id: int
+    name: str
+    gateway_id: int
+    ram: int
+    cores: int
+    has_host: bool
+    at: list[int]
+    ram_held: list[int]
+    cores_held: list[int]
+    ram_taken: int
+    cores_taken: int
+
+    def held_at(self, at: int) -> tuple[int, int]:
+        """RAM and hundredths of a core."""
+        index = bisect_right(self.at, at) - 1
+        return (self.ram_held[index], self.cores_held[index]) if index >= 0 else (0, 0)
+
+    def peak(self, start: int, end: int) -> tuple[int, int]:
+        """The most that is held at any instant of [start, end)."""
+        first, last = max(bisect_right(self.at, start) - 1, 0), bisect_left(self.at, end)
+        if first >= last:
+            return 0, 0
+        return max(self.ram_held[first:last]), max(self.cores_held[first:last])
+
+
+@dataclass(slots=True)
+class _Held:
+    """What was given to one node in this preview."""
+
+    windows: list[tuple[int, int, int, int]] = field(default_factory=list)  # start, end, RAM, cores
+    ram_taken: int = 0
+    cores_taken: int = 0
+
+
+Key = tuple[int, int, int, bool]
+
+
+class Room:
+    """What lending nodes have room for, as the rows were when it was read."""
+
+    def __init__(self, lines: list[Line]) -> None:
+        self.lines = lines
+        self._by_id = {line.node_id: line for line in lines}
+        self._held: dict[int, _Held] = {}
+        self._hopeful: dict[Key, list[tuple[float, Line]]] = {}
+
+    @classmethod
+    def read(cls) -> "Room":
+        """One query, whatever the number of nodes."""
+        with connection.cursor() as cursor:
+            cursor.execute(_READ, {"active": Node.State.ACTIVE, "ok": Node.Health.OK})
+            return cls([Line(*row) for row in cursor.fetchall()])
+
+    def forget(self) -> None:
+        """As it was read: what was given in the preview is given back."""
+        self._held = {}
+
+    def line(self, node_id: int) -> Line:
+        return self._by_id[node_id]
+
+    def choose(self, request: Request, exclude: Collection[int] = ()) -> Candidate | Short:
+        """The node that the scheduler would take, or what is short."""
+        start, end = _microseconds(request.start), _microseconds(request.end)
+        cores = _hundredths(request.cores)
+        best: tuple[int, int, Line] | None = None
+        for bound, line in self._emptiest_first(start, request.ram_mib, cores, request.needs_host):
+            if best and bound > best[0] / best[2].ram:
+                break  # what is held at the first instant is a lower bound of the peak
+            if line.node_id in exclude:
+                continue
+            ram_peak, cores_peak = self._peak(line, start, end)
+            if ram_peak + request.ram_mib > line.ram or cores_peak + cores > line.cores:
+                continue
+            if best is None or _before(ram_peak, cores_peak, line, best):
+                best = (ram_peak, cores_peak, line)
+        if best:
+            return _candidate(best[2], best[0], best[1])
+        return scheduler.why_not(request, list(self._candidates(request, start, end, exclude)))
+
+    def hold(self, node_id: int, request: Request, *, taken: bool = False) -> None:
+        """It is given to this node in the preview; `taken`: it is in use from now on, not only planned."""
+        held, cores = self._held.setdefault(node_id, _Held()), _hundredths(request.cores)
+        held.windows.append((_microseconds(request.start), _microseconds(request.end), request.ram_mib, cores))
+        if taken:
+            held.ram_taken += request.ram_mib
+            held.cores_taken += cores
+
+    def can_take(self, node_id: int, request: Request) -> bool:
+        """Whether it could be in use at once, as `capacity.take`: what is late in leaving may be in the way."""
+        line, held = self._by_id[node_id], self._held.get(node_id, _Held())
+        return (
+            line.ram_taken + held.ram_taken + request.ram_mib <= line.ram
+            and line.cores_taken + held.cores_taken + _hundredths(request.cores) <= line.cores
+        )
+
+    def count(self, request: Request) -> int:
+        """How many of the same size fit over the window, one beside the other."""
+        start, end, cores = _microseconds(request.start), _microseconds(request.end), _hundredths(request.cores)
+        total = 0
+        for line in self.lines:
+            if line.has_host or not request.needs_host:
+                ram_peak, cores_peak = self._peak(line, start, end)
+                total += max(min((line.ram - ram_peak) // request.ram_mib, (line.cores - cores_peak) // cores), 0)
+        return total
+
+    def _emptiest_first(self, start: int, ram: int, cores: int, needs_host: bool) -> list[tuple[float, Line]]:
+        """Nodes where it fits at the first instant, by what is held then; kept, since many requests begin together."""
+        key = (start, ram, cores, needs_host)
+        if key not in self._hopeful:
+            found = []
+            for line in self.lines:
+                held_ram, held_cores = line.held_at(start)
+                fits = held_ram + ram <= line.ram and held_cores + cores <= line.cores
+                if fits and (line.has_host or not needs_host):
+                    found.append((held_ram / line.ram, line))
+            self._hopeful[key] = sorted(found, key=lambda pair: pair[0])
+        return self._hopeful[key]
+
+    def _peak(self, line: Line, start: int, end: int) -> tuple[int, int]:
+        held = self._held.get(line.node_id)
+        if held is None:
+            return line.peak(start, end)
+        windows = [window for window in held.windows if window[0] < end and window[1] > start]
+        # The sum can only grow where one of them begins.
+        instants = {start, *(at for at in line.at if start < at < end), *(w[0] for w in windows if w[0] > start)}
+        ram_peak = cores_peak = 0
+        for at in instants:
+            ram, cores = line.held_at(at)
+            for begin, until, more_ram, more_cores in windows:
+                if begin <= at < until:
+                    ram, cores = ram + more_ram, cores + more_cores
+            ram_peak, cores_peak = max(ram_peak, ram), max(cores_peak, cores)
+        return ram_peak, cores_peak
+
+    def _candidates(self, request: Request, start: int, end: int, exclude: Collection[int]) -> Iterator[Candidate]:
+        for line in self.lines:
+            if line.node_id not in exclude and (line.has_host or not request.needs_host):
+                yield _candidate(line, *self._peak(line, start, end))
+
+
+def _before(ram_peak: int, cores_peak: int, line: Line, best: tuple[int, int, Line]) -> bool:
+    """`scheduler.rank` in whole numbers: it is asked for a thousand nodes at a time."""
+    other = best[2]
+    mine, its = ram_peak * other.ram, best[0] * line.ram
+    if mine != its:
+        return mine < its
+    mine, its = cores_peak * other.cores, best[1] * line.cores
+    return mine < its if mine != its else line.name < other.name
+
+
+def _candidate(line: Line, ram_peak: int, cores_peak: int) -> Candidate:
+    cores, peak = Decimal(line.cores) / 100, Decimal(cores_peak) / 100
+    return Candidate(line.node_id, line.name, line.ram, cores, ram_peak, peak)
+
+
+def _microseconds(at: datetime) -> int:
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def _hundredths(cores: Decimal) -> int:
+    return int(cores * 100)
+
+
+# Laterals, one index read for each node: a plan made while the tables were empty is quick when they are full.
+_READ = """
+    SELECT node.id, node.name, node.gateway_id, node.ram_mib, (node.cores * 100)::int, node.ssh <> '',
+           coalesce(step.at, '{}'), coalesce(step.ram, '{}'), coalesce(step.cores, '{}'),
+           coalesce(taken.ram, 0), coalesce(taken.cores, 0)
+    FROM compute_node node
+    LEFT JOIN LATERAL (
+        SELECT array_agg((extract(epoch FROM at) * 1000000)::bigint) AS at, array_agg(ram_mib) AS ram,
+               array_agg((cores * 100)::int) AS cores
+        FROM (SELECT at, ram_mib, cores FROM compute_loadstep WHERE node_id = node.id ORDER BY at) ordered
+    ) step ON true
+    LEFT JOIN LATERAL (
+        SELECT sum(ram_mib)::int AS ram, sum(cores * 100)::int AS cores
+        FROM compute_allocation WHERE node_id = node.id AND released_at IS NULL AND taken_at IS NOT NULL
+    ) taken ON true
+    WHERE node.state = %(active)s AND node.health = %(ok)s AND node.disk_problem = ''
+    ORDER BY node.name
+"""

@@ -1,0 +1,135 @@
+"""What would become of the reservations of a node if it were emptied, or died: a preview of what `reconcile` does.
+
+It asks the same questions in the same order as `reconcile`, `moving` and `capacity` do, of the rows as they are now;
+it locks and writes nothing. What is booked, extended or ended meanwhile can turn out otherwise.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from django.db.models import QuerySet
+
+from compute import scheduler
+from compute.models import Node
+from compute.room import Room
+from compute.scheduler import Request, Short
+from reservations import actions, moving
+from reservations.models import Container, Reservation, StorageProfile
+from reservations.states import LIVE, State
+
+
+class Fate(StrEnum):
+    """What becomes of a reservation."""
+
+    MOVES = "moves"
+    STAYS = "stays"  # where it is, until its end
+    WAITS = "waits"  # no other node has room: it is down until one has, or its own is back
+    ENDS = "ends"  # it is being taken down already
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """What would become of one reservation."""
+
+    reservation: Reservation
+    fate: Fate
+    to: str = ""  # the other node's name
+    stays_until: datetime | None = None
+    why_not: str = ""  # why it is not moved
+    loses_data: bool = False  # what is on its local volume
+    other_address: bool = False  # the other node is behind another gateway: its public ports become other ones
+
+
+STAYS_WITH_DATA = "Its data is on the disk of this node."
+STAYS_STOPPED = "It is stopped, and keeps its place here."
+WAITS_STOPPED = "It is stopped; it is placed anew when it is started again."
+ENDS = "It is ending."
+
+
+def plan(node: Node, now: datetime, *, dies: bool = False, room: Room | None = None) -> list[Leaving]:
+    """One for each live reservation that is or will be on the node: what runs first, then by start.
+
+    If it were emptied, or with `dies` if it were lost. Two queries; one with a `room` that was read before, in which
+    nothing is left behind. Of a node that gives no answer nothing can be moved off before it is lost.
+    """
+    return simulate(list(to_leave().filter(node=node)), now, room or Room.read(), dies=dies)
+
+
+def to_leave() -> "QuerySet[Container]":
+    """What is live on any node, with all that `simulate` asks for."""
+    rows = Container.objects.present().current().filter(reservation__state__in=LIVE)
+    return rows.select_related("node", "volume", "reservation__service")
+
+
+def simulate(containers: Sequence[Container], now: datetime, room: Room, *, dies: bool) -> list[Leaving]:
+    """What becomes of these, each finding taken what those before it were given."""
+    decide = _if_lost if dies else _if_emptied
+    room.forget()
+    found = [decide(container, now, room) for container in sorted(containers, key=_turn)]
+    room.forget()
+    return found
+
+
+def _turn(container: Container) -> tuple[bool, datetime, int]:
+    """What is there goes before what comes: it is looked for at once."""
+    reservation = container.reservation
+    return reservation.state == State.BOOKED, reservation.start, reservation.pk
+
+
+def _if_emptied(container: Container, now: datetime, room: Room) -> Leaving:
+    reservation = container.reservation
+    state = State(reservation.state)
+    if state == State.ENDING or now >= reservation.end:
+        return Leaving(reservation, Fate.ENDS, why_not=ENDS)
+    if _stops(reservation):
+        return _stays(reservation, STAYS_STOPPED)
+    starts_here = state == State.STARTING or (state == State.BOOKED and reservation.start <= now)
+    if moving.must_stay(container) or (starts_here and _will_have_local_volume(container)):
+        return _stays(reservation, STAYS_WITH_DATA)
+    found = _look_for_room(container, now, room, taken=state != State.BOOKED or starts_here)
+    return _stays(reservation, found.why_not) if found.fate == Fate.WAITS else found
+
+
+def _if_lost(container: Container, now: datetime, room: Room) -> Leaving:
+    reservation = container.reservation
+    state, loses = State(reservation.state), moving.must_stay(container)
+    if state == State.ENDING or now >= reservation.end:
+        return Leaving(reservation, Fate.ENDS, why_not=ENDS)
+    if state == State.STOPPED and _stops(reservation):
+        return Leaving(reservation, Fate.STAYS, stays_until=reservation.end, why_not=WAITS_STOPPED, loses_data=loses)
+    return _look_for_room(container, now, room, taken=state != State.BOOKED, loses=loses)
+
+
+def _stops(reservation: Reservation) -> bool:
+    """Whether it is stopped, or is about to be."""
+    stops = reservation.wish == Reservation.Wish.STOP
+    return stops and reservation.state in {State.STOPPED, State.RUNNING, State.STARTING}
+
+
+def _will_have_local_volume(container: Container) -> bool:
+    """Whether its start makes one, as `starting`: from then on it must stay."""
+    reservation = container.reservation
+    mounts = container.volume is None and bool(reservation.service.mount_path)
+    return mounts and reservation.storage == StorageProfile.Code.C1
+
+
+def _stays(reservation: Reservation, why_not: str) -> Leaving:
+    return Leaving(reservation, Fate.STAYS, stays_until=reservation.end, why_not=why_not)
+
+
+def _look_for_room(container: Container, now: datetime, room: Room, *, taken: bool, loses: bool = False) -> Leaving:
+    """As `moving.move`: the scheduler's choice among the other nodes; what is in use must be free there by now."""
+    reservation = container.reservation
+    start, remote = max(now, reservation.start), actions.needs_host(reservation.storage)
+    request = Request(reservation.ram_mib, reservation.cores, start, reservation.end, remote)
+    choice = room.choose(request, exclude={container.node_id})
+    if isinstance(choice, Short):
+        return Leaving(reservation, Fate.WAITS, why_not=scheduler.SENTENCES[choice], loses_data=loses)
+    if taken and not room.can_take(choice.node_id, request):
+        why = f"What was on {choice.name} before is not gone yet."
+        return Leaving(reservation, Fate.WAITS, why_not=why, loses_data=loses)
+    room.hold(choice.node_id, request, taken=taken)
+    elsewhere = room.line(choice.node_id).gateway_id != container.node.gateway_id
+    return Leaving(reservation, Fate.MOVES, to=choice.name, loses_data=loses, other_address=elsewhere)
