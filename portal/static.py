@@ -11,7 +11,7 @@ from whitenoise.storage import CompressedManifestStaticFilesStorage
 # Where pages find it -> where npm put it.
 FRONT_END = {
     "tabler/css/tabler.min.css": "@tabler/core/dist/css/tabler.min.css",
-    "alpine/alpine.csp.min.js": "@alpinejs/csp/dist/cdn.min.js",
+    "alpine/cdn.min.js": "@alpinejs/csp/dist/cdn.min.js",
     "htmx/htmx.min.js": "htmx.org/dist/htmx.min.js",
     "uplot/uPlot.min.css": "uplot/dist/uPlot.min.css",
     "uplot/uPlot.iife.min.js": "uplot/dist/uPlot.iife.min.js",
