@@ -9,6 +9,7 @@ Calls that may rightly take long (a pull, the start of a container, a stop with 
 hang before their own allowance is over.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from compute.engine import PROBE_TIMEOUT_S, ContainerEngine, NoAnswer, Progress, RegistrySilent
+from compute.readings import Details, Listing, Usage
 from compute.spec import ContainerSpec, EngineInfo, ImageSeen, Observed, Writes
 
+logger = logging.getLogger(__name__)
 AT_ONCE = 8  # calls of this process to one engine
 SLOW_AT_ONCE = 6  # of those; the others are left for quick ones, which tell whether it hangs
 HANGING_AFTER_S = 4.0
@@ -80,6 +83,11 @@ class Breaker:
             with self._changed:
                 self._count(slow, slot, -1)
                 self._note(mark, answered, trial)
+
+    def refuse_if_hanging(self) -> None:
+        """For a reading that may be left out, and whose own delay proves nothing. Raises NoAnswer."""
+        if self.hangs:
+            raise NoAnswer(f"{self.name} is not answering; not asked")
 
     def _may_go(self, slow: bool, queue: bool, always: bool, begun: float) -> bool:
         """Wait for a slot; whether this call is the trial of an engine that hung. Raises NoAnswer."""
@@ -154,18 +162,23 @@ class GuardedEngine:
     def make_network(self, spec: ContainerSpec) -> None:
         with self.breaker.call(SLOW_S):
             self.engine.make_network(spec)
+        logger.debug("%s: has the network %s", self.breaker.name, spec.network)
 
     def create(self, spec: ContainerSpec) -> None:
         with self.breaker.call(SLOW_S):
             self.engine.create(spec)
+        logger.info("%s: created %s", self.breaker.name, spec.name)
 
     def start(self, spec: ContainerSpec) -> Observed:
         with self.breaker.call(SLOW_S):
-            return self.engine.start(spec)
+            seen = self.engine.start(spec)
+        logger.info("%s: started %s", self.breaker.name, spec.name)
+        return seen
 
     def stop(self, name: str, grace_s: int) -> None:
         with self.breaker.call(SLOW_S + grace_s):
             self.engine.stop(name, grace_s)
+        logger.info("%s: stopped %s", self.breaker.name, name)
 
     def observe(self, name: str) -> Observed:
         with self.breaker.call():
@@ -174,6 +187,7 @@ class GuardedEngine:
     def remove(self, name: str, key: str = "") -> None:
         with self.breaker.call(SLOW_S):
             self.engine.remove(name, key)
+        logger.info("%s: removed %s", self.breaker.name, name)
 
     def writes(self, name: str) -> Writes:
         with self.breaker.call():
@@ -190,6 +204,19 @@ class GuardedEngine:
     def list_traces(self) -> set[str]:
         with self.breaker.call():
             return self.engine.list_traces()
+
+    def list_states(self) -> Listing:
+        with self.breaker.call(slot=False):  # readings never wait for a slot, and take none from those who do
+            return self.engine.list_states()
+
+    def details(self, engine_id: str) -> Details | None:
+        # One container whose shim hangs holds up only its own inspect and statistics: the engine is not to blame.
+        self.breaker.refuse_if_hanging()
+        return self.engine.details(engine_id)
+
+    def usage(self, engine_id: str) -> Usage | None:
+        self.breaker.refuse_if_hanging()
+        return self.engine.usage(engine_id)
 
     def list_images(self) -> list[ImageSeen]:
         with self.breaker.call(SLOW_S):

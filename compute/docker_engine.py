@@ -3,11 +3,13 @@
 The low-level client is used: the high-level one inspects after each step, and its list races with removals.
 """
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import docker
 import requests
@@ -15,9 +17,10 @@ import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.tls import TLSConfig
 
-from compute import docker_config, docker_images
+from compute import docker_config, docker_images, docker_readings
 from compute.engine import (
     PROBE_TIMEOUT_S,
+    READING_TIMEOUT_S,
     EngineRefused,
     ImageMissing,
     NoAnswer,
@@ -25,10 +28,13 @@ from compute.engine import (
     Progress,
     RegistrySilent,
 )
+from compute.readings import Details, Listing, Usage
 from compute.spec import LABEL_KEY, LABEL_RESERVATION, ContainerSpec, EngineInfo, ImageSeen, Observed, Presence, Writes
 
+API_VERSION = "1.41"
 CONNECT_TIMEOUT_S = 3.05
 STREAM_TIMEOUT_S = 60
+_LIST = "/containers/json?" + urlencode({"all": "1", "filters": json.dumps({"label": [LABEL_RESERVATION]})})
 PRESENCE = {
     "running": Presence.RUNNING,
     "paused": Presence.RUNNING,
@@ -75,10 +81,11 @@ class DockerEngine:
         with _answers(url):
             tls = _mutual_tls(tls_dir) if tls_dir and url.startswith("tcp://") else False
             # The version is pinned: asking for it would be one more call, and every engine since 20.10 has it.
-            self._api = _BoundedClient(base_url=url, tls=tls, timeout=timeout_s, version="1.41", max_pool_size=32)
+            self._api = _BoundedClient(base_url=url, tls=tls, timeout=timeout_s, version=API_VERSION, max_pool_size=32)
         # Private engines: no proxy, and no CA bundle of the environment in place of theirs.
         self._api.trust_env = False
         self._limits_disk: bool | None = None  # not asked yet
+        self._quick: urllib3.HTTPConnectionPool | None = None
 
     def info(self, timeout_s: float = PROBE_TIMEOUT_S) -> EngineInfo:
         with _answers(self.url), self._api.within(timeout_s):
@@ -302,6 +309,49 @@ class DockerEngine:
             volumes = {row["Name"] for row in self._api.volumes(filters=ours)["Volumes"] or []}
         return {observed.name for observed in self.list_ours()} | networks | volumes
 
+    def list_states(self) -> Listing:
+        with _answers(self.url), _sense(self.url):
+            answer = self._read(_LIST)
+            _must_be_fine(self.url, answer)
+            return docker_readings.listing(answer.data, answer.headers.get("Server", ""))
+
+    def details(self, engine_id: str) -> Details | None:
+        body = self._read_of(engine_id, "json")
+        with _sense(self.url):
+            return None if body is None else docker_readings.details(body)
+
+    def usage(self, engine_id: str) -> Usage | None:
+        body = self._read_of(engine_id, "stats?stream=false&one-shot=true")
+        with _sense(self.url):
+            return None if body is None else docker_readings.usage(body)
+
+    def _read_of(self, engine_id: str, what: str) -> bytes | None:
+        """None when there is no such container."""
+        with _answers(self.url):
+            answer = self._read(f"/containers/{quote(engine_id, safe='')}/{what}")
+            if answer.status == 404:
+                return None
+            _must_be_fine(self.url, answer)
+            return answer.data
+
+    def _read(self, path: str) -> urllib3.BaseHTTPResponse:
+        """A GET over the SDK's own connections, without what requests and the SDK do around each call.
+
+        A round asks some twenty thousand times: this takes a third of the time.
+        """
+        if self._quick is None:
+            base = str(self._api.base_url)
+            adapter: Any = self._api.get_adapter(base)
+            asked = requests.Request("GET", base).prepare()
+            self._quick = adapter.get_connection_with_tls_context(asked, self._api.verify, cert=self._api.cert)
+        return self._quick.urlopen(
+            "GET",
+            f"/v{API_VERSION}{path}",
+            headers={"Host": "docker"},
+            timeout=urllib3.Timeout(connect=READING_TIMEOUT_S, read=READING_TIMEOUT_S),
+            retries=False,
+        )
+
     def list_images(self) -> list[ImageSeen]:
         with _answers(self.url):
             return docker_images.seen(self._api)
@@ -314,6 +364,21 @@ class DockerEngine:
 def _must_be_ours(what: str, spec: ContainerSpec, labels: dict[str, str] | None) -> None:
     if (labels or {}).get(LABEL_KEY) != spec.labels.get(LABEL_KEY):
         raise EngineRefused(f"a {what} of the name {spec.name} belongs to another installation or to an older database")
+
+
+def _must_be_fine(url: str, answer: urllib3.BaseHTTPResponse) -> None:
+    """Raises EngineRefused when it says no, NoAnswer when it says that it cannot."""
+    if answer.status >= 400:
+        text = answer.data.decode(errors="replace")[:300]
+        raise EngineRefused(text) if answer.status < 500 else NoAnswer(f"{url} answered with an error: {text}")
+
+
+@contextmanager
+def _sense(url: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as problem:
+        raise NoAnswer(f"{url} answered what cannot be understood: {str(problem)[:200]}") from problem
 
 
 def _mutual_tls(folder: Path) -> TLSConfig:

@@ -11,11 +11,13 @@ name with another key, or with none, belongs to somebody else, and is refused an
 from collections.abc import Callable
 from typing import Protocol
 
+from compute.readings import Details, Listing, Usage
 from compute.shell import NoAnswer
 from compute.spec import ContainerSpec, EngineInfo, ImageSeen, Observed, Writes
 
 __all__ = ["ContainerEngine", "EngineRefused", "ImageMissing", "NoAnswer", "PortTaken", "Progress", "RegistrySilent"]
 
+READING_TIMEOUT_S = 3.0  # of one reading, which may be left out
 PROBE_TIMEOUT_S = 3.0  # a living engine says who it is within milliseconds, even one under load
 
 Progress = Callable[[int, int], None]
@@ -104,6 +106,18 @@ class ContainerEngine(Protocol):
 
         `remove` of such a name removes all three.
         """
+
+    def list_states(self) -> Listing:
+        """Every container with the label berth.reservation and how it is, in one quick call.
+
+        NoAnswer when the list cannot be read at all; when a line of it cannot, the listing is not `complete`.
+        """
+
+    def details(self, engine_id: str) -> Details | None:
+        """What an inspect tells; None when the engine says that there is no such container."""
+
+    def usage(self, engine_id: str) -> Usage | None:
+        """What the container uses at the moment; None when it does not run, or is not there."""
 
     def list_images(self) -> list[ImageSeen]:
         """Every image on the node with all its names, whole or not at all."""

@@ -1,11 +1,12 @@
 """Hints from the timetable to the machines' side."""
 
 import logging
+from datetime import datetime
 
 from celery import shared_task
 from django.utils import timezone
 
-from compute import forwarding, guarding, health
+from compute import forwarding, guarding, health, rollups, sampling
 from compute.alone import one_at_a_time
 from compute.models import Gateway, Node
 from compute.shell import CommandFailed, NoAnswer
@@ -29,6 +30,31 @@ def probe_node(node_id: int) -> None:
             health.probe(node, timezone.now())
         finally:
             health.let_go(node)
+
+
+@shared_task
+def begin_sampling() -> None:
+    """Begin the round of readings that is due, if nobody did: each part of the nodes by a task of its own."""
+    at, parts = sampling.begin_round(timezone.now())
+    for node_ids in parts:
+        sample.apply_async((node_ids, at.isoformat()), expires=sampling.EVERY_S)
+
+
+@shared_task
+def sample(node_ids: list[int], at: str) -> None:
+    sampling.sample(node_ids, datetime.fromisoformat(at), timezone.now())
+
+
+@shared_task
+@one_at_a_time
+def roll_up_samples() -> None:
+    rollups.roll_up(timezone.now())
+
+
+@shared_task
+@one_at_a_time
+def prune_samples() -> None:
+    sampling.prune(timezone.now())
 
 
 @shared_task

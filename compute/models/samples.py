@@ -80,7 +80,7 @@ class SamplingMark(models.Model):
 
 
 class Sample(models.Model):
-    """One reading of a node, in the round of `at`. Where Berth has no SSH to it, what only the machine tells is None."""
+    """One reading of a node, in the round of `at`. Where Berth has no SSH, what only the machine tells is None."""
 
     pk = models.CompositePrimaryKey("node_id", "at")
     node = models.ForeignKey(

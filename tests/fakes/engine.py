@@ -2,8 +2,10 @@
 
 import threading
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from compute.engine import PROBE_TIMEOUT_S, EngineRefused, ImageMissing, PortTaken, Progress
+from compute.readings import ContainerSeen, Details, Listing, Usage
 from compute.spec import LABEL_KEY, LABEL_RESERVATION, ContainerSpec, EngineInfo, ImageSeen, Observed, Presence, Writes
 from tests.fakes.trouble import Trouble
 
@@ -19,6 +21,12 @@ class FakeContainer:
     exit_code: int | None = None
     out_of_memory: bool = False
     image: str = ""
+    health: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    memory_limit_mib: int | None = None
+    lately: bool = False  # its state is less than a minute old
+    usage: Usage = field(default_factory=lambda: Usage(cpu_s=0.01, memory_mib=1.0, received=0, sent=0))
 
 
 @dataclass
@@ -35,6 +43,7 @@ class FakeEngine:
     keys: dict[tuple[str, str], str | None] = field(default_factory=dict)  # of networks and volumes, by kind and name
     written: dict[str, int] = field(default_factory=dict)  # MiB, by container
     strangers_ports: set[tuple[str, int]] = field(default_factory=set)
+    partial: bool = False  # a line of its list of containers cannot be read
     machine: EngineInfo = field(default_factory=lambda: EngineInfo("20.10.24", 8192, 8, "x86_64", 0))
 
     def __post_init__(self) -> None:
@@ -51,6 +60,7 @@ class FakeEngine:
     def end_by_itself(self, name: str, exit_code: int = 1, out_of_memory: bool = False) -> None:
         container = self.containers[name]
         container.presence, container.exit_code = Presence.EXITED, exit_code
+        container.finished_at = datetime.now(UTC)
         container.out_of_memory = out_of_memory
 
     def answers(self, address: str, port: int) -> bool:
@@ -107,6 +117,7 @@ class FakeEngine:
                 if taken := container.ports & self._ports_in_use():
                     raise PortTaken(f"port is already allocated: {sorted(taken)}")
                 container.presence, container.exit_code = Presence.RUNNING, None
+                container.started_at, container.lately = datetime.now(UTC), True
                 container.out_of_memory = False
             return self._observed(spec.name, container)
 
@@ -121,6 +132,7 @@ class FakeEngine:
                 raise ImageMissing(f"the image {spec.image} is not on the node")
             ports = frozenset((port.node_address, port.node_port) for port in spec.ports)
             container = FakeContainer(self._new_id(), ports, dict(spec.labels), image=spec.image)
+            container.memory_limit_mib = spec.ram_mib
             self.containers[spec.name] = container
             if spec.mount_path:
                 self.volumes.add(spec.name)
@@ -131,6 +143,7 @@ class FakeEngine:
             container = self.containers.get(name)
             if container and container.presence == Presence.RUNNING:
                 container.presence, container.exit_code = Presence.EXITED, 137
+                container.finished_at, container.lately = datetime.now(UTC), True
 
     def observe(self, name: str) -> Observed:
         with self.trouble.during("observe", changes=False):
@@ -170,6 +183,46 @@ class FakeEngine:
         with self.trouble.during("list_traces", changes=False):
             ours = {name for name, c in self.containers.items() if LABEL_RESERVATION in c.labels}
             return ours | self.networks | self.volumes
+
+    def list_states(self) -> Listing:
+        with self.trouble.during("list_states", changes=False):
+            ours = [(name, c) for name, c in self.containers.items() if LABEL_RESERVATION in c.labels]
+            return Listing(self.machine.version, tuple(self._seen(name, c) for name, c in ours), not self.partial)
+
+    def details(self, engine_id: str) -> Details | None:
+        with self.trouble.during("details", changes=False):
+            container = self._by_id(engine_id)
+            if container is None:
+                return None
+            return Details(
+                state=container.presence.value,
+                health=container.health,
+                exit_code=container.exit_code,
+                out_of_memory=container.out_of_memory,
+                started_at=container.started_at,
+                finished_at=container.finished_at,
+                memory_limit_mib=container.memory_limit_mib,
+            )
+
+    def usage(self, engine_id: str) -> Usage | None:
+        with self.trouble.during("usage", changes=False):
+            container = self._by_id(engine_id)
+            return container.usage if container and container.presence == Presence.RUNNING else None
+
+    def _by_id(self, engine_id: str) -> FakeContainer | None:
+        return next((c for c in self.containers.values() if c.engine_id == engine_id), None)
+
+    def _seen(self, name: str, container: FakeContainer) -> ContainerSeen:
+        number = container.labels[LABEL_RESERVATION]
+        return ContainerSeen(
+            engine_id=container.engine_id,
+            name=name,
+            state=container.presence.value,
+            health=container.health,
+            exit_code=container.exit_code,
+            lately=container.lately,
+            reservation_id=int(number) if number.isdecimal() else None,
+        )
 
     def list_images(self) -> list[ImageSeen]:
         with self.trouble.during("list_images", changes=False):

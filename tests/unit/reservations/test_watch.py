@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from compute.models import Allocation, Forward, Node, Sample
+from compute.models import Allocation, Forward, Node
 from compute.spec import LABEL_GENERATION, LABEL_RESERVATION
 from reservations import watch
 from reservations.models import Container, IdempotencyKey, Orphan, Reservation
@@ -127,13 +127,10 @@ def test_a_generation_that_was_left_behind_goes_when_its_node_answers_again(mach
 def test_what_is_kept_for_a_time_only_is_dropped_after_it(node: Node) -> None:
     reservation = make_reservation()
     assert reservation.created_by
-    for age in (1, 3):
-        Sample.objects.create(node=node, at=NOW - timedelta(days=age), reachable=True)
     key = IdempotencyKey.objects.create(user=reservation.created_by, key="k", fingerprint="f", reservation=reservation)
     IdempotencyKey.objects.filter(pk=key.pk).update(created_at=NOW - timedelta(days=2))
 
     watch.prune(NOW)
 
-    assert Sample.objects.count() == 1
     assert not IdempotencyKey.objects.exists()
     assert Forward.objects.count() == 1

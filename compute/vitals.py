@@ -1,0 +1,97 @@
+"""What a machine tells of itself by one small script over SSH: memory, load, cores, disks, kills for lack of memory."""
+
+import logging
+import re
+
+from compute.readings import Vitals
+from compute.shell import CommandFailed, Host, NoAnswer
+
+logger = logging.getLogger(__name__)
+VOLUMES, IMAGES = "/var/lib/berth", "/var/lib/docker"
+TIMEOUT_S = 5.0
+TICKS_PER_S = 100  # USER_HZ of Linux: what /proc/stat counts in (man 5 proc)
+
+# oom_kill is in memory.oom_control of cgroup v1 and in memory.events of v2, at most two levels down (by cgroupfs or by
+# systemd). Only what is not 0 is sent.
+SCRIPT = f"""
+grep -E '^Mem(Total|Available):' /proc/meminfo
+read -r line < /proc/loadavg && echo "loadavg $line"
+read -r line < /proc/uptime && echo "uptime $line"
+echo "cores $(grep -c '^cpu[0-9]' /proc/stat)"
+read -r line < /proc/stat && echo "$line"
+disk() {{
+  [ -d "$2" ] || return
+  timeout -k 1 3 df -kP "$2" | while read -r _ size _ free _; do echo "disk $1 $size $free"; done
+}}
+disk volumes {VOLUMES}
+disk images {IMAGES}
+grep -sH '^oom_kill [1-9]' /sys/fs/cgroup/memory/*/*/memory.oom_control /sys/fs/cgroup/*/*/memory.events
+true
+"""
+_KILLED = re.compile(r"/(?:docker-)?([0-9a-f]{64})(?:\.scope)?/memory\.[a-z_]+:oom_kill ([0-9]+)\Z")
+
+
+def read(host: Host, timeout_s: float = TIMEOUT_S) -> Vitals:
+    """What the machine says; nothing when it gives no answer."""
+    try:
+        return parse(host.run(["sh", "-s"], stdin=SCRIPT, timeout_s=timeout_s))
+    except (NoAnswer, CommandFailed) as problem:
+        logger.info("%s told nothing of itself: %s", host.target or "this machine", problem)
+        return Vitals()
+
+
+def parse(text: str) -> Vitals:
+    """Reads what the script printed (man 5 proc). A line that makes no sense tells nothing, the others do."""
+    found: dict[str, float] = {}
+    kills: dict[str, int] = {}
+    for line in text.splitlines():
+        try:
+            found |= _line(line)
+        except (ValueError, IndexError):
+            continue
+        if killed := _KILLED.search(line):
+            kills[killed.group(1)] = int(killed.group(2))
+
+    def whole(name: str) -> int | None:
+        return int(found[name]) if name in found else None
+
+    return Vitals(
+        memory_total_mib=whole("MemTotal"),
+        memory_free_mib=whole("MemAvailable"),
+        load_1=found.get("load_1"),
+        load_5=found.get("load_5"),
+        load_15=found.get("load_15"),
+        cores=whole("cores") or None,
+        cpu_s=found.get("cpu_s"),
+        uptime_s=whole("uptime"),
+        volumes_size_mib=whole("volumes size"),
+        volumes_free_mib=whole("volumes free"),
+        images_size_mib=whole("images size"),
+        images_free_mib=whole("images free"),
+        oom_kills=kills,
+    )
+
+
+def _line(line: str) -> dict[str, float]:
+    words = line.split()
+    match words:
+        case [("MemTotal:" | "MemAvailable:") as name, kib, *_]:
+            return {name[:-1]: _count(kib) // 1024}
+        case ["loadavg", one, five, fifteen, *_]:
+            return {"load_1": float(one), "load_5": float(five), "load_15": float(fifteen)}
+        case ["uptime", seconds, *_]:
+            return {"uptime": int(float(seconds))}
+        case ["cores", number]:
+            return {"cores": _count(number)}
+        case ["cpu", *ticks]:
+            user, nice, system, _idle, _wait, irq, softirq = (_count(tick) for tick in ticks[:7])
+            return {"cpu_s": (user + nice + system + irq + softirq) / TICKS_PER_S}
+        case ["disk", place, size, free]:
+            return {f"{place} size": _count(size) // 1024, f"{place} free": _count(free) // 1024}
+    return {}
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal():
+        raise ValueError(text)
+    return int(text)
