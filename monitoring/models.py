@@ -16,6 +16,7 @@ class Heartbeat(models.Model):
     kind = models.CharField(max_length=10, choices=Kind.choices)
     started_at = models.DateTimeField()
     at = models.DateTimeField()
+    looked_at = models.DateTimeField(null=True, blank=True, help_text="when it looked for what is wrong last")
 
     class Meta:
         ordering = ["kind", "name"]

@@ -1,0 +1,1 @@
+"""Alerts: what is wrong is seen, told once, and told again when it is over (docs/monitoring.md)."""

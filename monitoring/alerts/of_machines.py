@@ -1,0 +1,245 @@
+"""What is wrong with the machines: nodes, gateways, storage."""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db.models import Count
+from django.urls import NoReverseMatch, reverse
+
+from compute import health
+from compute.models import Gateway, Node, Sample, StorageServer
+from monitoring.alerts.conditions import Blind, Check, Condition, Look
+from monitoring.alerts.rules import Threshold
+from monitoring.models import DriftLook
+from reservations.models import Container
+
+FRESH_FOR = timedelta(seconds=60)  # a sample comes every 15 s
+SLOW = Threshold(opens=2.0, closes=1.0)  # seconds; a living engine answers within milliseconds
+DISK_PLUS_PERCENT, MEMORY_PLUS_PERCENT = 5, 3  # that must be free beyond the limit for it to be over
+CHECK_LATE = timedelta(seconds=90)
+DRIFT_GRACE, DRIFT_OLD = timedelta(minutes=2), timedelta(days=1)
+HANGS = ("sent nothing in time", "is not answering")  # of compute.docker_engine and compute.breaker
+DISKS = (("volumes", "/var/lib/berth"), ("images", "Docker's own folder"))
+RENEW = "Issue a new one from your authority (docs/operators.md, Keys and certificates)."
+
+
+def samples(now: datetime) -> dict[int, Sample]:
+    """The latest sample of each node that is not older than FRESH_FOR: one query."""
+    rows = Sample.objects.filter(at__gt=now - FRESH_FOR, at__lte=now).order_by("node_id", "-at").distinct("node_id")
+    return {row.node_id: row for row in rows}
+
+
+def node_path(name: str) -> str:
+    try:
+        return reverse("monitor:node", args=[name])
+    except NoReverseMatch:  # it has a name that no address has
+        return reverse("monitor:index")
+
+
+def _subject(node: Node) -> str:
+    return f"node:{node.pk}"
+
+
+# ---- nodes ------------------------------------------------------------------------------------------------
+
+
+def nodes_down(look: Look) -> Iterator[Condition | Blind]:
+    """One outage is one incident: what it was at first sight, down or hanging, it stays to its end."""
+    for node in look.nodes:
+        if node.health not in {Node.Health.UNKNOWN, Node.Health.LOST}:
+            continue
+        subject = _subject(node)
+        hangs = any(words in node.health_reason for words in HANGS)
+        if look.stands("node_down", subject) or look.stands("engine_hangs", subject):
+            hangs = look.stands("engine_hangs", subject)
+        seen = f"It answered last at {node.last_seen_at:%H:%M:%S} UTC. " if node.last_seen_at else ""
+        lost = "What ran on it is started elsewhere. " if node.health == Node.Health.LOST else ""
+        if hangs:
+            mend = f"On {node.name}: look at the engine's log, and restart it if it does not recover."
+        else:
+            mend = f"See that {node.name} is up, that its engine runs, and that this machine reaches it."
+        sentence = f"{seen}{lost}{node.health_reason}"
+        yield Condition(
+            "engine_hangs" if hangs else "node_down", subject, node.name, sentence, mend, node_path(node.name)
+        )
+
+
+def engines_slow(look: Look) -> Iterator[Condition | Blind]:
+    for node in look.nodes:
+        sample = look.samples.get(node.pk)
+        if sample is None or not sample.reachable or sample.took_s is None:
+            yield Blind("engine_slow", _subject(node))
+        elif SLOW.too_high(sample.took_s, look.stands("engine_slow", _subject(node))):
+            yield Condition(
+                "engine_slow",
+                _subject(node),
+                node.name,
+                f"It took {sample.took_s:.1f} s to say who it is; usually that is milliseconds.",
+                f"On {node.name}: look what its engine and its disk are busy with.",
+                node_path(node.name),
+            )
+
+
+def the_brake(look: Look) -> Iterator[Condition | Blind]:
+    if health.brake(look.now):
+        yield Condition(
+            "brake",
+            "portal",
+            "fleet",
+            "Most nodes gave no answer at once. That looks like a fault on this side, so nothing is moved or ended.",
+            "See that this machine reaches its private network.",
+        )
+
+
+def disks(look: Look) -> Iterator[Condition | Blind]:
+    limit = settings.BERTH_ALERT_DISK_FREE_PERCENT
+    threshold = Threshold(limit, limit + DISK_PLUS_PERCENT)
+    for node in look.nodes:
+        subject, path = _subject(node), node_path(node.name)
+        if node.disk_problem:
+            mend = "Make room on it; it is given nothing new until then."
+            yield Condition("disk_full", subject, node.name, node.disk_problem, mend, path)
+        sample, known, low = look.samples.get(node.pk), False, []
+        for what, place in DISKS if sample and limit else ():
+            size, free = getattr(sample, f"{what}_size_mib"), getattr(sample, f"{what}_free_mib")
+            if not size or free is None:
+                continue
+            known, percent = True, 100 * free / size
+            if threshold.too_low(percent, look.stands("disk_short", subject)):
+                low.append(f"{percent:.0f} % of the disk with {place} are free ({free} of {size} MiB)")
+        if low:
+            mend = (
+                f"On {node.name}: remove images that nobody needs (manage.py prune_images), or give it a larger disk."
+            )
+            yield Condition("disk_short", subject, node.name, f"{'; '.join(low)}.", mend, path)
+        elif not known and limit:
+            yield Blind("disk_short", subject)
+
+
+def memory(look: Look) -> Iterator[Condition | Blind]:
+    limit = settings.BERTH_ALERT_MEMORY_FREE_PERCENT
+    if not limit:
+        return
+    threshold = Threshold(limit, limit + MEMORY_PLUS_PERCENT)
+    for node in look.nodes:
+        subject, sample = _subject(node), look.samples.get(node.pk)
+        if sample is None or not sample.memory_total_mib or sample.memory_free_mib is None:
+            yield Blind("memory_short", subject)
+            continue
+        percent = 100 * sample.memory_free_mib / sample.memory_total_mib
+        if threshold.too_low(percent, look.stands("memory_short", subject)):
+            yield Condition(
+                "memory_short",
+                subject,
+                node.name,
+                f"{percent:.0f} % of its memory are free ({sample.memory_free_mib} of {sample.memory_total_mib} MiB).",
+                f"Let {node.name} lend less, or look what runs on it beside the containers.",
+                node_path(node.name),
+            )
+
+
+def guards(look: Look) -> Iterator[Condition | Blind]:
+    for node in look.nodes:
+        if node.guard_problem:
+            mend = "The workers put it right within two minutes; if it stays, look at the node (manage.py doctor)."
+            yield Condition("guard", _subject(node), node.name, node.guard_problem, mend, node_path(node.name))
+        if node.guard_problem and node.health != Node.Health.OK:
+            yield Blind("guard", _subject(node))
+
+
+def certificates_end(look: Look) -> Iterator[Condition | Blind]:
+    ends = [(_subject(node), node.name, node.tls_expires_at, node_path(node.name)) for node in look.nodes]
+    ends.append(("portal", "the portal", look.around.client_certificate_ends, ""))
+    warn = timedelta(days=settings.BERTH_ALERT_CERTIFICATE_DAYS)
+    for subject, name, at, path in ends:
+        if at is None:
+            yield Blind("certificate_ends", subject)
+            yield Blind("certificate_expired", subject)
+            continue
+        left = at - look.now
+        whose = "its engine's" if subject != "portal" else "its client"
+        if left <= warn:
+            sentence = f"It is good until {at:%d %b %Y, %H:%M:%S} UTC ({whose} certificate)."
+            yield Condition("certificate_ends", subject, name, sentence, RENEW, path)
+        if left <= timedelta(0):
+            reached = "no engine can be reached" if subject == "portal" else "the engine cannot be reached"
+            sentence = f"It was good until {at:%d %b %Y, %H:%M:%S} UTC; with it {reached}."
+            yield Condition("certificate_expired", subject, name, sentence, RENEW, path)
+
+
+# ---- gateways and storage -----------------------------------------------------------------------------------
+
+
+def gateways(look: Look) -> Iterator[Condition | Blind]:
+    for gateway in Gateway.objects.exclude(driver=Gateway.Driver.DIRECT):
+        subject = f"gateway:{gateway.pk}"
+        if gateway.problem:
+            mend = "See that it is up and that SSH answers there; its rules go on as they are meanwhile."
+            yield Condition("gateway_away", subject, gateway.name, gateway.problem, mend)
+            yield Blind("gateway_drift", subject)
+        elif gateway.drift:
+            rules = "1 rule was" if gateway.drift == 1 else f"{gateway.drift} rules were"
+            sentence = f"{rules} not as Berth had put them at the last look; they were put right."
+            mend = f"Find out who changes Berth's chains on {gateway.name}: another program or a reboot?"
+            yield Condition("gateway_drift", subject, gateway.name, sentence, mend)
+
+
+def drift(look: Look) -> Iterator[Condition | Blind]:
+    """What the last whole comparison found, once it had time to mend by itself."""
+    last = DriftLook.objects.exclude(finished_at=None).order_by("-finished_at").first()
+    if last is None or last.finished_at is None or look.now - last.finished_at > DRIFT_OLD:
+        return
+    if not last.found:
+        return
+    if look.now - last.finished_at < DRIFT_GRACE:
+        yield Blind("drift")
+        return
+    count = len(last.found)
+    sentence = (
+        f"{count} difference{'' if count == 1 else 's'} at {last.finished_at:%H:%M:%S} UTC, and nobody looked since."
+    )
+    mend = "Look again on the page of drift; what is still there can be put right from there."
+    yield Condition("drift", "fleet", "fleet", sentence, mend, _drift_path())
+
+
+def _drift_path() -> str:
+    try:
+        return reverse("monitor:drift")
+    except NoReverseMatch:
+        return ""
+
+
+def storage(look: Look) -> Iterator[Condition | Blind]:
+    for server in StorageServer.objects.filter(active=True).exclude(problem=""):
+        mend = "See that it is up, that sftp answers there, and that its disk has room."
+        yield Condition("storage_away", f"storage:{server.pk}", server.name, server.problem, mend)
+
+
+def volumes(look: Look) -> Iterator[Condition | Blind]:
+    """Those in use, counted by where they are: a storage server that fails is one incident, not a hundred."""
+    rows = Container.objects.present().filter(volume__isnull=False).exclude(volume__problem="").order_by()
+    wheres = rows.values_list("volume__server", "volume__server__name", "node", "node__name").annotate(n=Count("pk"))
+    counts: Counter[tuple[str, str]] = Counter()
+    for server, server_name, node, node_name, count in wheres:
+        counts[(f"storage:{server}", server_name) if server else (f"node:{node}", node_name)] += count
+    for (subject, name), count in counts.items():
+        sentence = f"{count} volume{' is' if count == 1 else 's are'} not well; who uses them was told."
+        mend = "They are mounted anew as soon as their storage answers (manage.py doctor names each)."
+        yield Condition("volumes_degraded", subject, name, sentence, mend)
+
+
+CHECKS: tuple[Check, ...] = (
+    nodes_down,
+    engines_slow,
+    the_brake,
+    disks,
+    memory,
+    guards,
+    certificates_end,
+    gateways,
+    drift,
+    storage,
+    volumes,
+)
