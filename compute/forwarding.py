@@ -55,6 +55,7 @@ def _apply(gateway: Gateway) -> None:
     # A rule is asked for new connections only: those that a port had before it led elsewhere are ended here.
     if ended := [row.spec for row in rows if row.cut] + [row.spec for row in dead]:
         driver.cut(ended)
+    logger.info("gateway %s: %d forwards applied, %d ended", gateway.name, len(rows), len(dead))
     _mark_applied([row for row in rows if row.cut or not row.applied])
     Forward.objects.filter(pk__in=[row.pk for row in dead], wanted=False).update(applied=False)
     Gateway.objects.filter(pk=gateway.pk).update(applied_at=timezone.now(), problem="")

@@ -9,6 +9,7 @@ from datetime import datetime
 from django.conf import settings
 
 from compute import certificates, drivers, guard
+from compute.log_context import about_its_node
 from compute.models import Node
 from compute.shell import CommandFailed, NoAnswer
 
@@ -41,6 +42,7 @@ def blocked_networks(node: Node) -> list[str]:
         return []
 
 
+@about_its_node
 def watch(node: Node, now: datetime) -> None:
     """Look at the node's guard and certificate, put back what is missing, and write down what is wrong.
 

@@ -1,7 +1,6 @@
-"""Probes: is a node's engine there, how is its machine; and what its row says after."""
+"""Probes: is a node's engine there; and what its row says after. What else one may want to see is read by sampling."""
 
 import logging
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import F, Q
@@ -9,8 +8,8 @@ from django.dispatch import Signal
 
 from compute import drivers
 from compute.engine import EngineRefused, NoAnswer
+from compute.log_context import about_its_node
 from compute.models import Node
-from compute.shell import CommandFailed
 
 logger = logging.getLogger(__name__)
 FAILURES_UNTIL_UNKNOWN = 2
@@ -21,15 +20,6 @@ PROBE_LASTS = timedelta(seconds=20)
 UNSEEN_AFTER = timedelta(seconds=20)  # four probes
 RETURNS = "It answers again; old copies are removed from it first."
 BRAKE = "It is not declared lost, since most nodes gave no answer at once: that looks like a fault on our side."
-
-
-@dataclass(frozen=True, slots=True)
-class Vitals:
-    """What /proc says of a machine."""
-
-    memory_free_mib: int | None = None
-    load_1: float | None = None
-    uptime_s: int | None = None
 
 
 def claim_probe(node_id: int, now: datetime) -> Node | None:
@@ -43,6 +33,7 @@ def let_go(node: Node) -> None:
     Node.objects.filter(pk=node.pk).update(probe_until=None)
 
 
+@about_its_node
 def probe(node: Node, now: datetime) -> bool:
     """Ask the node and write down what it said; returns whether its engine answered.
 
@@ -106,27 +97,6 @@ def welcome_back(node: Node, now: datetime) -> None:
     if back.update(health=Node.Health.OK, health_reason="", lost_at=None):
         logger.info("node %s is back", node.name)
         node_back.send(sender=Node, node=node, now=now)
-
-
-def read_vitals(node: Node) -> Vitals:
-    """Free memory, load and uptime over SSH; empty where Berth has only the engine or SSH does not answer."""
-    host = drivers.host(node)
-    if host is None:
-        return Vitals()
-    try:
-        text = host.run(["cat", "/proc/meminfo", "/proc/loadavg", "/proc/uptime"], timeout_s=8)
-    except (NoAnswer, CommandFailed) as problem:
-        logger.warning("node %s: no vitals: %s", node.name, problem)
-        return Vitals()
-    return parse_vitals(text)
-
-
-def parse_vitals(text: str) -> Vitals:
-    """Reads /proc/meminfo, /proc/loadavg and /proc/uptime, one after the other (man 5 proc)."""
-    lines = text.splitlines()
-    available = next((line for line in lines if line.startswith("MemAvailable:")), "")
-    load, uptime = lines[-2].split(), lines[-1].split()
-    return Vitals(int(available.split()[1]) // 1024 if available else None, float(load[0]), int(float(uptime[0])))
 
 
 def mark_unreachable(node: Node, problem: str) -> None:

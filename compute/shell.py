@@ -4,13 +4,17 @@ A connection to a host is kept open and shared (ControlMaster), so that a comman
 not a handshake. Host keys are pinned: an unknown or changed one is an error. Every call has a time limit.
 """
 
+import logging
 import shlex
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 class CommandFailed(Exception):
@@ -59,6 +63,10 @@ class Host:
             command = ["sftp", "-b", "-", *self._options(), "--", self.target]
             return self._call(command, ["sftp"], "".join(f"{line}\n" for line in commands), timeout_s)
 
+    def program(self, argv: Sequence[str]) -> list[str]:
+        """The command that runs a program there, for whoever talks with it while it runs."""
+        return [*self._ssh(), shlex.join(argv)] if self.target else list(argv)
+
     def subsystem(self, name: str) -> list[str]:
         """The command that speaks with a subsystem of its sshd."""
         return ["ssh", "-T", "-s", *self._options(), "--", self.target, name]
@@ -89,7 +97,7 @@ class Host:
         return [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
 
     def _call(self, command: list[str], argv: Sequence[str], stdin: str, timeout_s: float) -> str:
-        where = self.target or "this machine"
+        where, begun = self.target or "this machine", time.monotonic()
         try:
             done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False)
         except subprocess.TimeoutExpired:
@@ -100,6 +108,7 @@ class Host:
             raise NoAnswer(f"no SSH connection to {where}: {done.stderr.strip()[-300:]}")
         if done.returncode:
             raise CommandFailed(where, argv, done.returncode, done.stderr)
+        logger.debug("%s on %s took %.3f s", argv[0], where, time.monotonic() - begun)  # arguments may be secrets
         return done.stdout
 
 

@@ -53,6 +53,7 @@ def attach(node: Host, volume: VolumeSpec) -> str:
     """
     store = volume_scripts.MOUNT_STORE if volume.remote else ""
     _run(node, _variables(volume) + volume_scripts.LOCK + store + volume_scripts.ATTACH)
+    logger.info("%s: attached the volume %s", node.target or "this machine", volume.name)
     return f"{MOUNTED_AT}/{volume.name}/data"
 
 
@@ -64,6 +65,7 @@ def detach(node: Host, volume: VolumeSpec) -> None:
 def unmount(node: Host, name: str) -> None:
     """The same for the volume of this name, of whatever kind it is."""
     _run(node, _places(name) + volume_scripts.LOCK + volume_scripts.DETACH)
+    logger.info("%s: detached the volume %s", node.target or "this machine", name)
 
 
 def _run(node: Host, script: str) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from django.db.models import Q, QuerySet
 
 from compute import drivers, storage, volumes
+from compute.log_context import about_its_node
 from compute.models import Node, StorageServer, Volume
 from compute.shell import CommandFailed, NoAnswer
 from compute.volumes import Condition
@@ -40,6 +41,7 @@ def check_server(server: StorageServer, now: datetime) -> None:
             _wake(container.reservation, now)
 
 
+@about_its_node
 def check(node: Node, now: datetime) -> None:
     """Look how the volumes on the node are, and write it down; nothing is concluded when it gives no answer."""
     host = drivers.host(node)

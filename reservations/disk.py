@@ -10,6 +10,7 @@ from django.db import transaction
 
 from compute import disk, drivers
 from compute.engine import EngineRefused, NoAnswer
+from compute.log_context import about_its_node
 from compute.models import Node
 from compute.shell import CommandFailed
 from reservations import actions
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 TOO_MANY = "so many files that they cannot be counted, on a disk without room"
 
 
+@about_its_node
 def check(node: Node, now: datetime) -> None:
     """Measure what each container of the node wrote, end those with too much, and note whether its disk has room.
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from django.db.models import Q
 
 from compute import drivers, volumes
+from compute.log_context import about_its_node
 from compute.models import Node, StorageServer, Volume
 from compute.shell import CommandFailed, Host, NoAnswer
 from reservations import numbers, sightings
@@ -24,6 +25,11 @@ def unknown(names: Collection[str]) -> set[str]:
     ours = {name for name in names if _OURS.fullmatch(name)}
     rows = Volume.objects.filter(pk__in=[_number(name) for name in ours])
     return ours - {row.machine_name for row in rows}
+
+
+def is_ours(name: str) -> bool:
+    """Whether it is a name that Berth gives to volumes."""
+    return bool(_OURS.fullmatch(name))
 
 
 def _unknown_on(server: StorageServer) -> set[str]:
@@ -47,6 +53,7 @@ def sweep_servers() -> None:
         skip_known_ids(_unknown_on(server))
 
 
+@about_its_node
 def sweep(node: Node, now: datetime) -> None:
     """Unmount what belongs to no row, and delete the local images of removed volumes; after the second sight.
 
@@ -63,18 +70,33 @@ def sweep(node: Node, now: datetime) -> None:
         return
     skip_known_ids(unknown(images))
     mounted = {place.rsplit("/", 1)[-1] for place in places}
-    left = _unused(node, mounted) | _removed(node, images)
+    left = _unused(node, mounted) | removed(node, images)
     earlier = Orphan.objects.filter(node=node, name__startswith=PREFIX)
     for row, ripe in sightings.note(node, {PREFIX + name for name in left}, earlier, now):
         if ripe and _take_away(node, host, row.name.removeprefix(PREFIX), images):
             row.delete()
 
 
+def take_away(row: Orphan) -> bool:
+    """Take what was noted and is past its grace from its node, if nobody uses it now; whether it is gone.
+
+    Raises NoAnswer or CommandFailed when the node cannot say what is there.
+    """
+    host, name = drivers.host(row.node), row.name.removeprefix(PREFIX)
+    if host is None:
+        return False
+    _, images = volumes.list_both(host)
+    if not _take_away(row.node, host, name, images):
+        return False
+    row.delete()
+    return True
+
+
 def _take_away(node: Node, host: Host, name: str, images: set[str]) -> bool:
     if not _unused(node, {name}):  # asked again: it may have been attached since the list was made
         return False
     try:
-        if _removed(node, images & {name}):
+        if removed(node, images & {name}):
             volumes.remove_local(host, Volume.objects.get(pk=_number(name)).spec)
         else:
             volumes.unmount(host, name)
@@ -92,8 +114,8 @@ def _unused(node: Node, names: set[str]) -> set[str]:
     return {name for name in names if _OURS.fullmatch(name)} - {row.machine_name for row in rows}
 
 
-def _removed(node: Node, images: set[str]) -> set[str]:
-    """Those of a local volume that was removed."""
+def removed(node: Node, images: set[str]) -> set[str]:
+    """Those images of a local volume that was removed, and that nothing on the node uses."""
     numbers = [_number(name) for name in _unused(node, images)]
     rows = Volume.objects.filter(pk__in=numbers, server=None, state=Volume.State.REMOVED)
     return {row.machine_name for row in rows}

@@ -3,12 +3,13 @@
 import logging
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import models, transaction
 from django.db.models import Q
 
 from compute import drivers
 from compute.engine import EngineRefused, NoAnswer
 from compute.health import brake, welcome_back
+from compute.log_context import about_its_node
 from compute.models import Forward, Node
 from compute.shell import CommandFailed
 from compute.spec import Observed, Presence
@@ -60,6 +61,7 @@ def wake(node: Node, now: datetime) -> None:
     waiting.update(look_at=now, attempts=0)
 
 
+@about_its_node
 def watch(node: Node, now: datetime) -> None:
     """Compare what is on the node with the rows: hint what drifted, remove what is nobody's.
 
@@ -104,15 +106,20 @@ def _hint_drifted(node: Node, by_name: dict[str, Observed], now: datetime) -> No
             hint(container.reservation_id)
 
 
-def _remove_left_behind(node: Node, now: datetime) -> bool:
-    """Containers of an older generation: their node answers again, so they go first. Whether none is left."""
-    clean = True
+def left_behind(node: Node) -> "models.QuerySet[Container]":
+    """Containers of an older generation that the rounds remove."""
     rows = Container.objects.left_behind().filter(node=node)
     rows = rows.select_related("node", "allocation", "volume__server", "reservation")
     if node.health == Node.Health.OK:
         # It is moving away: whoever starts the new one stops the old one by itself, late and with a grace.
         rows = rows.exclude(reservation__state=State.STARTING)
-    for container in rows:
+    return rows
+
+
+def _remove_left_behind(node: Node, now: datetime) -> bool:
+    """Containers of an older generation: their node answers again, so they go first. Whether none is left."""
+    clean = True
+    for container in left_behind(node):
         try:
             ending.remove_container(container, lambda: now)
             logger.info("removed %s, left behind on %s", container, node.name)

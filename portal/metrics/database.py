@@ -19,7 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from compute import certificates
+from compute import certificates, series
 from compute.health import brake
 from compute.models import Forward, Gateway, LoadStep, Node, Sample, StorageServer, Volume
 from monitoring.alerts.of_machines import HANGS
@@ -31,7 +31,6 @@ from reservations.tasks import last_sweep
 logger = logging.getLogger(__name__)
 MIB, GIB = 2**20, 2**30
 FORGET_PROCESSES = timedelta(days=1)
-SAMPLE_LASTS = timedelta(seconds=60)
 PROCESS_LATE = timedelta(minutes=1)
 T = TypeVar("T")
 Value = float | int | Decimal | None
@@ -177,17 +176,12 @@ def _nodes(now: datetime) -> Iterator[Metric]:
         info.add_metric([node.name, node.gateway.name, node.state, node.health, node.engine_version], 1)
     yield info
     yield from gauges("node", NODE, ((node.name, node) for node in nodes))
-    samples = _latest_samples(now)
+    samples = series.latest_of_nodes(now)
     yield from gauges("node", SAMPLE, ((node.name, samples[node.pk]) for node in nodes if node.pk in samples))
     yield gauge("berth_brake", "1 while most nodes are silent at once, and so nothing is moved.", brake(now))
     if ends := certificates.client_expiry(settings.BERTH_TLS_DIR):
         name = "berth_client_certificate_expiry_timestamp_seconds"
         yield gauge(name, "When the portal's own certificate for the engines ends, as Unix time.", ends.timestamp())
-
-
-def _latest_samples(now: datetime) -> dict[int, Sample]:
-    recent = Sample.objects.filter(at__gt=now - SAMPLE_LASTS, at__lte=now)
-    return {sample.node_id: sample for sample in recent.order_by("node_id", "-at").distinct("node_id")}
 
 
 def _gateways() -> Iterator[Metric]:
