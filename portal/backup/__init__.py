@@ -1,0 +1,1 @@
+"""Backup and restore: the database, and the volumes that customers keep (docs/backup.md)."""
