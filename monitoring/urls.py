@@ -1,6 +1,13 @@
 """Every address of /monitor/."""
 
-from monitoring.views import fleet, money
+from monitoring.views import container, containers, fleet, incidents, money, node
 
 app_name = "monitor"
-urlpatterns = [*fleet.urlpatterns, *money.urlpatterns]
+urlpatterns = [
+    *fleet.urlpatterns,
+    *node.urlpatterns,
+    *containers.urlpatterns,
+    *container.urlpatterns,
+    *incidents.urlpatterns,
+    *money.urlpatterns,
+]

@@ -38,6 +38,16 @@ TONES = {
     "available": "green",
     "missing": "grey",
     "drift": "red",
+    # containers, as their engines say it
+    "created": "amber",
+    "exited": "red",
+    "dead": "red",
+    "paused": "amber",
+    "restarting": "amber",
+    "removing": "amber",
+    "gone": "grey",
+    "healthy": "green",
+    "unhealthy": "red",
 }
 MOVING = {"starting", "ending", "draining", "returning"}
 

@@ -101,6 +101,9 @@ class Reservation(models.Model):
     claim_owner = models.CharField(max_length=120, blank=True, editable=False, help_text="the worker")
     attempts = models.PositiveIntegerField(default=0, editable=False)
     restarts = models.PositiveIntegerField(default=0, editable=False)
+    restart_asked_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="it is restarted at the next look; any other move forgets it"
+    )
     progress = models.PositiveSmallIntegerField(null=True, blank=True, editable=False, help_text="% of the image")
 
     objects = ReservationQuerySet.as_manager()
