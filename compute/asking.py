@@ -4,13 +4,15 @@ One that hangs holds up one thread for a few seconds. When the round's time is o
 and gave no answer is silent, and is not asked again while a thread waits for it still.
 """
 
+import logging
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
 from compute import drivers, vitals
 from compute.alone import alone
@@ -18,9 +20,16 @@ from compute.engine import ContainerEngine, EngineRefused, NoAnswer
 from compute.models import Node
 from compute.readings import ContainerSeen, Details, Listing, Usage, Vitals
 
+logger = logging.getLogger(__name__)
 THREADS = 24
+# An engine before 25 waits for its collector's next turn, up to a second, before it tells what one container uses
+# (github.com/moby/moby/pull/46448): there the others are asked at once.
+WAITS_S, AT_ONCE = 0.25, 16
+LONGEST_S = 5.0  # for all of a node's containers then
 Same = dict[str, tuple[str, str, int | None]]
 Clock = Callable[[], float]
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +58,45 @@ def ask_all(
 ) -> list[NodeReading]:
     """The readings of all that were asked before the time was over. Who had no turn is in no answer."""
     end = time.monotonic() + lasts_s
-    todo, under_way = deque(questions), set[int]()
-    answers: queue.SimpleQueue[NodeReading] = queue.SimpleQueue()
+    under_way: set[int] = set()
 
     def silent(node_id: int) -> NodeReading:
         return NodeReading(node_id, clock() - at.timestamp())
 
-    def work() -> None:
+    def read(question: Question) -> NodeReading:
+        under_way.add(question.node.pk)
+        with alone("reading", question.node.pk) as first:
+            return _ask(question, at, end, clock) if first else silent(question.node.pk)
+
+    found = {reading.node_id: reading for reading in _each(questions, read, threads, end, "reading")}
+    return [*found.values(), *(silent(node_id) for node_id in list(under_way) if node_id not in found)]
+
+
+def _each(
+    items: Sequence[Item], work: Callable[[Item], Answer], threads: int, end: float, name: str
+) -> Iterator[Answer]:
+    """What the work gives for each item, as it comes, until `end` (monotonic); who hangs then is left to himself.
+
+    The threads are daemons, so that one which hangs holds up no worker that is told to end. `work` must not raise.
+    """
+    todo = deque(items)
+    answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+
+    def run() -> None:
         while time.monotonic() < end:
             try:
-                question = todo.popleft()
+                item = todo.popleft()
             except IndexError:
                 return
-            under_way.add(question.node.pk)
-            with alone("reading", question.node.pk) as first:
-                reading = _ask(question, at, end, clock) if first else silent(question.node.pk)
-            answers.put(reading)
+            answers.put(work(item))
 
-    for number in range(min(threads, len(questions))):
-        threading.Thread(target=work, name=f"reading {number}", daemon=True).start()
-    found: dict[int, NodeReading] = {}
-    while len(found) < len(questions) and (left := end - time.monotonic()) > 0:
+    for number in range(min(threads, len(items))):
+        threading.Thread(target=run, name=f"{name} {number}", daemon=True).start()
+    for _ in items:
         try:
-            reading = answers.get(timeout=left)
+            yield answers.get(timeout=max(0.0, end - time.monotonic()))
         except queue.Empty:
-            break
-        found[reading.node_id] = reading
-    return [*found.values(), *(silent(node_id) for node_id in list(under_way) if node_id not in found)]
+            return
 
 
 def _ask(question: Question, at: datetime, end: float, clock: Clock) -> NodeReading:
@@ -91,34 +112,53 @@ def _ask(question: Question, at: datetime, end: float, clock: Clock) -> NodeRead
         took_s = time.monotonic() - begun
     except (NoAnswer, EngineRefused):
         return NodeReading(node.pk, late_s)
-    details, usage = _look_closer(engine, listing, question.same, end)
+    details = _inspect(engine, listing, question.same, end)
+    usage = _measure(engine, [one.engine_id for one in listing.containers if one.running], end)
     host = drivers.host(node)
     left = end - time.monotonic()
     said = vitals.read(host, min(left, vitals.TIMEOUT_S)) if host and left > 0 else Vitals()
     return NodeReading(node.pk, late_s, round(took_s, 4), listing, details, usage, said)
 
 
-def _look_closer(
-    engine: ContainerEngine, listing: Listing, same: Same, end: float
-) -> tuple[dict[str, Details], dict[str, Usage]]:
-    """Inspect who is not as before, ask what the running ones use; the first without an answer ends it."""
-    details: dict[str, Details] = {}
-    usage: dict[str, Usage] = {}
+def _inspect(engine: ContainerEngine, listing: Listing, same: Same, end: float) -> dict[str, Details]:
+    """Of who is not as before; the first without an answer ends it, and what was read until then is right."""
+    found: dict[str, Details] = {}
     try:
         for one in listing.containers:
             if time.monotonic() >= end:
                 break
-            if not _as_before(one, same):
-                told = engine.details(one.engine_id)
-                if told:
-                    details[one.engine_id] = told
-            used = engine.usage(one.engine_id) if one.running else None
-            if used:
-                usage[one.engine_id] = used
-    except (NoAnswer, EngineRefused):
-        pass  # what was read until then is right
-    return details, usage
+            if not _as_before(one, same) and (told := engine.details(one.engine_id)):
+                found[one.engine_id] = told
+    except (NoAnswer, EngineRefused) as problem:
+        logger.info("not inspected further: %s", problem)
+    return found
 
 
 def _as_before(one: ContainerSeen, same: Same) -> bool:
     return not one.lately and same.get(one.engine_id) == (one.state, one.health, one.exit_code)
+
+
+def _measure(engine: ContainerEngine, ids: list[str], end: float) -> dict[str, Usage]:
+    """What these use: one after the other over one connection, or many at once where each answer takes its time."""
+
+    def measured(engine_id: str) -> tuple[str, Usage | None, bool]:
+        try:
+            return engine_id, engine.usage(engine_id), True
+        except (NoAnswer, EngineRefused) as problem:
+            logger.info("not measured: %s", problem)
+            return engine_id, None, False
+
+    found: dict[str, Usage] = {}
+    for number, engine_id in enumerate(ids):
+        begun = time.monotonic()
+        if begun >= end:
+            break
+        _, used, answered = measured(engine_id)
+        if used:
+            found[engine_id] = used
+        if not answered or time.monotonic() - begun >= WAITS_S:
+            # Not one after the other any more: this engine takes its time, or this one container does not tell.
+            others = list(_each(ids[number + 1 :], measured, AT_ONCE, min(end, begun + LONGEST_S), "measuring"))
+            found |= {other: used for other, used, _ in others if used}
+            break
+    return found
