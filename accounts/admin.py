@@ -16,12 +16,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils import timezone
-from unfold.admin import TabularInline
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from accounts import actions
 from accounts.models import ApiToken, AuditEntry, Membership, User, Workspace
-from administration.base import BerthAdmin, Link, ReadOnlyAdmin
+from administration.base import BerthAdmin, Inline, Link, ReadOnlyAdmin
 
 # Allauth's own pages would let staff write a factor into another's account, and forget a session without ending it.
 admin.site.unregister([Authenticator, UserSession, EmailAddress, Group])
@@ -79,9 +78,8 @@ class GroupAdmin(DjangoGroupAdmin, BerthAdmin):
         return ["permissions"]
 
 
-class MembershipInline(TabularInline):
+class MembershipInline(Inline):
     model = Membership
-    extra = 0
     autocomplete_fields = ["user"]
 
 
@@ -107,7 +105,10 @@ class WorkspaceAdmin(BerthAdmin):
     def links(self, row: Workspace) -> list[Link]:
         return [
             ("Reservations", f"{reverse('admin:reservations_reservation_changelist')}?workspace__id__exact={row.pk}"),
-            ("Kept volumes", f"{reverse('admin:reservations_workspacevolume_changelist')}?workspace__id__exact={row.pk}"),
+            (
+                "Kept volumes",
+                f"{reverse('admin:reservations_workspacevolume_changelist')}?workspace__id__exact={row.pk}",
+            ),
             ("Ledger", f"{reverse('admin:billing_ledgerentry_changelist')}?workspace__id__exact={row.pk}"),
         ]
 

@@ -1,7 +1,7 @@
 """What the page of every model does: search without counting everything, choose rows by typing, tell what changed."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
@@ -9,16 +9,31 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import ForeignKey, ManyToManyField, Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html_join
-from unfold.admin import ModelAdmin, TabularInline
 
 from administration import audit, history
 from administration.paging import CountingSomePaginator
 
+if TYPE_CHECKING:  # unfold has no types; its classes are Django's
+    ModelAdmin = admin.ModelAdmin[Any]
+    TabularInline = admin.TabularInline[Any, Any]
+else:
+    from unfold.admin import ModelAdmin, TabularInline
+
 Link = tuple[str, str]
 MOST_NAMED = 3
+
+
+def coloured(field: str, colours: dict[str, str]) -> Any:
+    """A column with the field's value as a badge; `colours` are unfold's success, info, warning and danger."""
+
+    @admin.display(description=field.replace("_", " "), ordering=field)
+    def column(self: Any, row: Any) -> str:
+        return str(getattr(row, field))
+
+    column.label = colours  # type: ignore[attr-defined]  # as unfold reads it
+    return column
 
 
 class BerthAdmin(ModelAdmin):
@@ -44,16 +59,16 @@ class BerthAdmin(ModelAdmin):
         if row.pk is None:
             return "-"
         links = [(address, title) for title, address in self.links(row) if address]
-        return format_html_join(" ", '<a class="berth-link" href="{}">{}</a>', links) or "-"
+        return format_html_join(" · ", '<a class="berth-link" href="{}">{}</a>', links) or "-"
 
     # ---- forms ------------------------------------------------------------------------------------------------------
-    def get_autocomplete_fields(self, request: HttpRequest) -> Sequence[str]:
+    def get_autocomplete_fields(self, request: HttpRequest) -> list[str]:
         """Every field that names a row which can be searched: a list of all workspaces is no choice."""
         return [
             field.name
             for field in self.opts.get_fields()
             if isinstance(field, ForeignKey | ManyToManyField)
-            and (page := self.admin_site._registry.get(field.related_model))
+            and (page := self.admin_site._registry.get(cast("type[Model]", field.related_model)))
             and page.get_search_fields(request)
         ]
 
@@ -138,9 +153,8 @@ class ReadOnlyAdmin(BerthAdmin):
     """
 
     paginator = CountingSomePaginator
-    exclude: Sequence[str] = ()
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         hidden = set(self.exclude or ())
         return [field.name for field in self.opts.concrete_fields if field.name not in hidden]
 
@@ -154,10 +168,15 @@ class ReadOnlyAdmin(BerthAdmin):
         return False
 
 
-class ReadOnlyInline(TabularInline):
-    """Rows below another, only looked at."""
+class Inline(TabularInline):
+    """Rows below another."""
 
     extra = 0
+
+
+class ReadOnlyInline(Inline):
+    """Rows below another, only looked at."""
+
     can_delete = False
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -165,8 +184,3 @@ class ReadOnlyInline(TabularInline):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-
-def error_page(request: HttpRequest, template: str, context: dict[str, Any], errors: bool) -> TemplateResponse:
-    """A form's page: 422 when something in it has to be mended."""
-    return TemplateResponse(request, template, context, status=422 if errors else 200)

@@ -42,9 +42,7 @@ def _in_admin(row: Model) -> list[Happened]:
 
 def _in_audit(targets: Sequence[str]) -> list[Happened]:
     entries = apps.get_model("accounts", "AuditEntry")._default_manager.filter(target__in=targets).order_by("-at")
-    return [
-        Happened(entry.at, entry.actor_name, entry.action, _words(entry.data), "audit") for entry in entries[:MOST]
-    ]
+    return [Happened(entry.at, entry.actor_name, entry.action, _words(entry.data), "audit") for entry in entries[:MOST]]
 
 
 def _words(values: dict[str, Any]) -> str:

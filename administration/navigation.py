@@ -71,6 +71,7 @@ GROUPS = (
             Entry("compute.loadstep", "stairs"),
             Entry("compute.forward", "swap_horiz"),
             Entry("compute.observedcontainer", "visibility"),
+            Entry("compute.samplingmark", "bookmark"),
         ),
     ),
     Group(

@@ -212,6 +212,7 @@ class InvoiceDocumentAdmin(ReadOnlyAdmin):
     list_filter = [("mailed_at", admin.EmptyFieldListFilter), ("problem", admin.EmptyFieldListFilter)]
     list_select_related = ["invoice"]
     search_fields = ["invoice__number", "mailed_to"]
+    exclude = ["pdf"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[InvoiceDocument]:
         return super().get_queryset(request).defer("pdf")

@@ -1,10 +1,12 @@
 """The admin's pages for the machines. What the portal itself keeps true is shown and not changed here."""
 
+from typing import Any
+
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from administration.base import BerthAdmin, Link, ReadOnlyAdmin
+from administration.base import BerthAdmin, Link, ReadOnlyAdmin, coloured
 from administration.links import address
 from compute import actions
 from compute.models import (
@@ -14,12 +16,12 @@ from compute.models import (
     LoadStep,
     Node,
     ObservedContainer,
+    SamplingMark,
     StorageServer,
     Volume,
 )
 
-
-SEEN_OF_A_NODE = [
+SEEN_OF_A_NODE: list[Any] = [
     "state",
     "health",
     "health_reason",
@@ -65,8 +67,8 @@ class NodeAdmin(BerthAdmin):
 
     list_display = [
         "name",
-        "state",
-        "health",
+        "state_badge",
+        "health_badge",
         "address",
         "gateway",
         "ram_mib",
@@ -80,10 +82,15 @@ class NodeAdmin(BerthAdmin):
     search_fields = ["name", "address", "engine_url"]
     readonly_fields = ["name", *SEEN_OF_A_NODE, "see_also"]
     fieldsets = [
-        (None, {"fields": ["name", "address", "engine_url", "ssh", "gateway", "ram_mib", "cores", "runtime", "see_also"]}),
+        (
+            None,
+            {"fields": ["name", "address", "engine_url", "ssh", "gateway", "ram_mib", "cores", "runtime", "see_also"]},
+        ),
         ("What the probes saw", {"fields": SEEN_OF_A_NODE}),
     ]
     actions = ["cordon", "uncordon", "drain"]
+    state_badge = coloured("state", {"active": "success", "cordoned": "warning", "draining": "warning"})
+    health_badge = coloured("health", {"ok": "success", "unknown": "warning", "returning": "info", "lost": "danger"})
 
     def links(self, row: Node) -> list[Link]:
         return [("Live", address("monitor:node", row.name)), ("Incidents", address("monitor:incidents"))]
@@ -181,3 +188,8 @@ class ObservedContainerAdmin(ReadOnlyAdmin):
 
     def links(self, row: ObservedContainer) -> list[Link]:
         return [("Node", address("monitor:node", row.node.name))]
+
+
+@admin.register(SamplingMark)
+class SamplingMarkAdmin(ReadOnlyAdmin):
+    list_display = ["name", "at"]

@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from administration.base import Link, ReadOnlyAdmin, ReadOnlyInline
+from administration.base import Link, ReadOnlyAdmin, ReadOnlyInline, coloured
 from administration.links import address
 from monitoring.models import Delivery, DriftLook, Heartbeat, Incident
 
@@ -21,7 +21,16 @@ class DeliveryInline(ReadOnlyInline):
 
 @admin.register(Incident)
 class IncidentAdmin(ReadOnlyAdmin):
-    list_display = ["kind", "name", "severity", "sentence", "opened_at", "closed_at", "acknowledged_by", "see_also"]
+    list_display = [
+        "kind",
+        "name",
+        "severity_badge",
+        "sentence",
+        "opened_at",
+        "closed_at",
+        "acknowledged_by",
+        "see_also",
+    ]
     list_filter = [
         "severity",
         ("closed_at", admin.EmptyFieldListFilter),
@@ -34,6 +43,7 @@ class IncidentAdmin(ReadOnlyAdmin):
     date_hierarchy = "first_seen_at"
     readonly_fields = ["see_also"]
     inlines = [DeliveryInline]
+    severity_badge = coloured("severity", {"critical": "danger", "warning": "warning", "info": "info"})
 
     def links(self, row: Incident) -> list[Link]:
         """`path` is written by the portal alone; what does not begin with one slash is none of its pages."""

@@ -26,7 +26,7 @@ class FrontEndFinder(BaseFinder):
         exists = found is not None and found.exists()
         if find_all:
             return [str(found)] if exists else []
-        return str(found) if exists else None
+        return str(found) if exists else []  # as Django's own do: None would count as a file
 
     def list(self, ignore_patterns: Iterable[str] | None) -> Iterable[tuple[str, Storage]]:
         for path, source in FRONT_END.items():

@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from administration.base import BerthAdmin, Link, ReadOnlyAdmin, ReadOnlyInline
+from administration.base import BerthAdmin, Link, ReadOnlyAdmin, ReadOnlyInline, coloured
 from administration.deeds import ask_reason
 from administration.links import address
 from reservations import actions
@@ -85,7 +85,18 @@ class ContainerInline(ReadOnlyInline):
 
 @admin.register(Reservation)
 class ReservationAdmin(ReadOnlyAdmin):
-    list_display = ["id", "title", "workspace", "state", "reason", "start", "end", "generation", "price", "see_also"]
+    list_display = [
+        "id",
+        "title",
+        "workspace",
+        "state_badge",
+        "reason",
+        "start",
+        "end",
+        "generation",
+        "price",
+        "see_also",
+    ]
     list_display_links = ["id", "title"]
     list_filter = ["state", "start", "service", "storage"]
     list_select_related = ["workspace", "service"]
@@ -95,6 +106,9 @@ class ReservationAdmin(ReadOnlyAdmin):
     readonly_fields = ["see_also"]
     inlines = [ContainerInline, EventInline]
     actions = ["end_now"]
+    state_badge = coloured(
+        "state", {"booked": "info", "starting": "info", "running": "success", "ending": "warning", "failed": "danger"}
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Reservation]:
         rows: QuerySet[Reservation] = super().get_queryset(request)
