@@ -1,5 +1,6 @@
 """What operators can do to the machines: each one transaction with its audit row, network calls before it."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import TypeVar
 
@@ -80,6 +81,21 @@ def add_node(*, node: Node, by: object) -> tuple[Node, bool]:
     node.cores = node.cores or Decimal(info.cores)
     node.engine_version, node.last_seen_at = info.version[:60], timezone.now()
     return _save_by_name(Node, node, "node", by)
+
+
+def check_node(node: Node) -> None:
+    """Whether its row could be, before anything is done to the machine. Raises CannotAdd."""
+    _check_ssh(node.ssh)
+    try:
+        node.full_clean(exclude=["ram_mib", "cores"], validate_unique=False, validate_constraints=False)
+    except ValidationError as problem:
+        raise CannotAdd(" ".join(problem.messages)) from problem
+
+
+def note_enrolled(*, node: Node, steps: Sequence[str], by: object) -> None:
+    """Write down what was done on the machine to make it a node, or to renew its engine's certificate."""
+    with transaction.atomic(durable=True):
+        audit.record(by=by, action="node.enrol", target=f"node:{node.pk}", name=node.name, steps=list(steps))
 
 
 def set_node_state(*, node: Node, state: Node.State, by: object) -> None:

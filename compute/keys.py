@@ -122,7 +122,7 @@ def public(key: Path) -> PublicKey:
 
 def opens(machine: Machine, key: Path, options: SshOptions) -> bool:
     """Whether this key alone opens the machine. Raises NoAnswer when the machine cannot be asked."""
-    with _only(key, options) as alone:
+    with only(key, options) as alone:
         host = Host(machine.target, alone)
         try:
             if machine.sftp_only:
@@ -146,6 +146,11 @@ def take_away(machine: Machine, old: PublicKey, options: SshOptions) -> None:
     _edit(machine, options, lambda text: without_key(text, old), f"remove the line of the old key:\n{old}")
 
 
+def let_in(target: str, new: PublicKey, options: SshOptions) -> None:
+    """Let the key in to an account that these options open. There already is success. Raises as Host.run."""
+    Host(target, options).run(["sh", "-c", _LET_IN, "sh", new.blob], stdin=f"{new}\n")
+
+
 # ---- the lists of keys -------------------------------------------------------------------------------------
 
 Change = Callable[[str], str | None]
@@ -161,6 +166,25 @@ for pattern in $(echo "$asked" | sed -n 's/^authorizedkeysfile //p'); do
 done
 [ -n "${pattern-}" ] || [ ! -f "$HOME/.ssh/authorized_keys" ] ||
   printf '%s %s\\n' "$(base64 -w 0 <"$HOME/.ssh/authorized_keys")" "$HOME/.ssh/authorized_keys"
+"""
+# Into the first file that sshd reads for this account.
+_LET_IN = """set -eu
+umask 077
+me=$(id -un) file=
+for pattern in $(sshd -T -C "user=$me,host=localhost,addr=127.0.0.1" 2>/dev/null |
+    sed -n 's/^authorizedkeysfile //p') .ssh/authorized_keys; do
+  file=$(printf %s "$pattern" | sed "s|%%|%|g; s|%u|$me|g; s|%h|$HOME|g")
+  case $file in none) continue ;; /*) ;; *) file=$HOME/$file ;; esac
+  break
+done
+[ ! -f "$file" ] || ! grep -qF -- "$1" "$file" || exit 0
+mkdir -p "$(dirname "$file")"
+rm -f "$file.berth-new"
+[ ! -f "$file" ] || cp -p -- "$file" "$file.berth-new"
+[ ! -s "$file.berth-new" ] || [ -z "$(tail -c 1 "$file.berth-new")" ] || echo >>"$file.berth-new"
+cat >>"$file.berth-new"
+sync "$file.berth-new"
+mv -- "$file.berth-new" "$file"
 """
 _WRITE = """set -eu
 cp -p -- "$1" "$1.berth-new"
@@ -224,8 +248,8 @@ def without_key(text: str, old: PublicKey) -> str | None:
 
 
 @contextmanager
-def _only(key: Path, options: SshOptions) -> Iterator[SshOptions]:
-    """These options with another key, and no connection that the present one has opened before."""
+def only(key: Path | None, options: SshOptions) -> Iterator[SshOptions]:
+    """These options with another key (None: ssh's own), and no connection that the present one has opened before."""
     with TemporaryDirectory(prefix="berth-") as folder:
         yield replace(options, key=key, control_dir=Path(folder))
         for connection in Path(folder).iterdir():

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
 from . import certificates
-from .machine import Machine
+from .machine import ENVIRONMENT, START_DAEMON, Machine
 from .machines import ENGINE_PORT, REGISTRY, REGISTRY_PORT, MachineSpec, Plan
 from .process import run
 from .state import Store, write_file
 
 SOCKET = "/run/docker.sock"
+#: In place of `systemctl restart docker`, which a node of the lab lacks: for who logs in to it by SSH.
+RESTART = "/etc/lab/restart-engine"
+_RESTART = """\
+#!/bin/sh
+# Ends the engine of this node and starts it anew, as the lab does.
+set -eu
+if read -r pid start <"/run/lab/dockerd.pid" && kill "$pid"; then
+    for _ in $(seq 200); do kill -0 "$pid" || break; sleep 0.1; done
+    kill -KILL "$pid" || true
+fi 2>/dev/null
+rm -f /run/docker.pid
+exec env -i {environment} setsid --fork /bin/sh -c {start} dockerd dockerd </dev/null >>/run/lab/dockerd.log 2>&1
+"""
 
 
 def make_certificates(store: Store, plan: Plan, nodes: tuple[MachineSpec, ...]) -> None:
@@ -55,6 +69,9 @@ def write_config(etc: Path, spec: MachineSpec, store: Store, plan: Plan) -> None
         "shutdown-timeout": 5,
     }
     write_file(etc / "docker/daemon.json", json.dumps(config, indent=2) + "\n")
+    environment = shlex.join(f"{name}={value}" for name, value in ENVIRONMENT.items())
+    restart = _RESTART.format(environment=environment, start=shlex.quote(START_DAEMON))
+    write_file(etc / RESTART.removeprefix("/etc/"), restart, mode=0o755)
 
 
 def clean_before_start(machine: Machine) -> None:

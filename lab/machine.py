@@ -15,14 +15,14 @@ from .state import Store
 
 _BOOT_SECONDS = 15
 _KILL_SECONDS = 20
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
     "LANG": "C.UTF-8",
 }
 #: Notes "pid start-time" and becomes the daemon, unless it runs already: another command may have been killed just
 #: after it started one. The lock is let go before, since a daemon's children would keep it.
-_START_DAEMON = """
+START_DAEMON = """
 note=/run/lab/$0.pid
 exec 9>"$note.lock"
 flock 9
@@ -68,7 +68,7 @@ class Machine:
             (self.root / directory).mkdir(parents=True, exist_ok=True)
         for name, _ in self.spec.binds:
             (self.root / "data" / name).mkdir(parents=True, exist_ok=True)
-        environment = _ENVIRONMENT | {
+        environment = ENVIRONMENT | {
             "BERTH_LAB": str(self.store.directory),
             "LAB_MACHINE": self.name,
             "LAB_SLOT": str(self.store.state.slot),
@@ -140,7 +140,7 @@ class Machine:
         check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
         """Run inside the machine to the end; raises CommandFailed like process.run."""
-        return run(self.enter(argv), input=input, timeout=timeout, check=check, env=_ENVIRONMENT)
+        return run(self.enter(argv), input=input, timeout=timeout, check=check, env=ENVIRONMENT)
 
     def popen(
         self,
@@ -152,18 +152,18 @@ class Machine:
     ) -> subprocess.Popen[str]:
         """Start inside the machine and return at once; the caller ends it."""
         return subprocess.Popen(
-            self.enter(argv), stdin=stdin, stdout=stdout, stderr=stderr, text=True, env=_ENVIRONMENT
+            self.enter(argv), stdin=stdin, stdout=stdout, stderr=stderr, text=True, env=ENVIRONMENT
         )
 
     def exec(self, argv: Sequence[str]) -> NoReturn:
         """Become this program inside the machine; does not return."""
         command = self.enter(argv)
-        environment = _ENVIRONMENT | {"TERM": os.environ.get("TERM", "dumb")}
+        environment = ENVIRONMENT | {"TERM": os.environ.get("TERM", "dumb")}
         os.execvpe(command[0], command, environment)  # noqa: S606 - becoming the program is the point
 
     def start_daemon(self, name: str, argv: Sequence[str]) -> None:
         """Start a daemon that belongs to the machine's init; its output goes to the lab's log directory."""
-        command = self.enter(["setsid", "--fork", "/bin/sh", "-c", _START_DAEMON, name, *argv])
+        command = self.enter(["setsid", "--fork", "/bin/sh", "-c", START_DAEMON, name, *argv])
         note = Path(f"/proc/{self.pid}/root/run/lab/{name}.pid")
         before = note.read_text() if note.exists() else ""
         with open(self.store.log(self.name, name), "ab") as log:
@@ -172,7 +172,7 @@ class Machine:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=_ENVIRONMENT,
+                env=ENVIRONMENT,
                 start_new_session=True,
             )
         if process.wait(timeout=10) != 0:

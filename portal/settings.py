@@ -222,6 +222,7 @@ else:
 
 # ---- alerts -----------------------------------------------------------------------------------------------
 BERTH_ALERT_MAIL = env.words("BERTH_ALERT_MAIL")  # empty: every superuser with an address
+BERTH_REPORT_MAIL = env.words("BERTH_REPORT_MAIL")  # the weekly health report
 BERTH_ALERT_WEBHOOK = env.matching("BERTH_ALERT_WEBHOOK", "", r"(https?://[^\s/]+\S*)?", "an http(s) address")
 BERTH_ALERT_WEBHOOK_SECRET = env.text("BERTH_ALERT_WEBHOOK_SECRET", "")
 BERTH_ALERT_DISK_FREE_PERCENT = env.whole("BERTH_ALERT_DISK_FREE_PERCENT", 10, 0, 90)
@@ -261,6 +262,7 @@ STORAGES = {
 BERTH_SSH_KEY = env.path("BERTH_SSH_KEY")
 BERTH_SSH_KNOWN_HOSTS = env.path("BERTH_SSH_KNOWN_HOSTS")
 BERTH_TLS_DIR = env.path("BERTH_TLS_DIR")
+BERTH_CA_DIR = env.path("BERTH_CA_DIR")
 BERTH_RUN_DIR = ROOT / env.text("BERTH_RUN_DIR", "var/run")
 BERTH_FAIL_DIR = env.path("BERTH_FAIL_DIR")  # tests only: see compute/failpoints.py
 BERTH_REGISTRY = env.text("BERTH_REGISTRY", "")

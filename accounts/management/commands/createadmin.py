@@ -18,7 +18,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--username", default="admin")
+        parser.add_argument("--username", default="admin", help="the name to log in with (default: admin)")
         parser.add_argument("--password-file", type=Path, help="also keep the password in this file (mode 600)")
 
     def handle(self, *, username: str, password_file: Path | None, **options: Any) -> None:

@@ -19,7 +19,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--workspace", metavar="NAME", help="only this one, by its name or number")
-        parser.add_argument("--json", action="store_true", dest="as_json")
+        parser.add_argument("--json", action="store_true", dest="as_json", help="for programs")
 
     def handle(self, *, workspace: str | None, as_json: bool, **options: Any) -> None:
         chosen: list[int | None] = [one.pk for one in named(workspace)] if workspace else [None]

@@ -31,7 +31,7 @@ class Command(BaseCommand):
             " there, too. Default: now.",
         )
         parser.add_argument("--workspace", metavar="NAME", help="only this one, by its name or number")
-        parser.add_argument("--json", action="store_true", dest="as_json")
+        parser.add_argument("--json", action="store_true", dest="as_json", help="for programs")
 
     def handle(self, *, as_of: str | None, workspace: str | None, as_json: bool, **options: Any) -> None:
         accounts = BillingAccount.objects.select_related("workspace").order_by("workspace__name", "pk")

@@ -21,7 +21,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--month", metavar="2026-05", required=True)
+        parser.add_argument("--month", metavar="2026-05", required=True, help="the month, as 2026-05")
         parser.add_argument("--out", metavar="FOLDER", type=Path, required=True, help="made if it is not there")
 
     def handle(self, *, month: str, out: Path, **options: Any) -> None:

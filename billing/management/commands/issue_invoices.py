@@ -33,7 +33,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--workspace", metavar="NAME", help="only this one: its name, or its number as #7")
         parser.add_argument("--dry-run", action="store_true", help="print what would be issued and write nothing")
-        parser.add_argument("--json", action="store_true", dest="as_json")
+        parser.add_argument("--json", action="store_true", dest="as_json", help="for programs")
 
     def handle(self, *, month: str | None, workspace: str | None, dry_run: bool, as_json: bool, **options: Any) -> None:
         now = timezone.now()

@@ -13,9 +13,14 @@ class Command(BaseCommand):
     help = "Take a gateway in, or bring the one of this name up to date."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("name")
+        parser.add_argument("name", metavar="NAME", help="what it shall be called")
         parser.add_argument("--public-address", required=True, help="what customers connect to")
-        parser.add_argument("--driver", choices=Gateway.Driver.values, default=Gateway.Driver.IPTABLES)
+        parser.add_argument(
+            "--driver",
+            choices=Gateway.Driver.values,
+            default=Gateway.Driver.IPTABLES,
+            help="direct: no machine of its own, the ports that the engine publishes are the public ones",
+        )
         parser.add_argument("--ssh", default="", help="user@host; without it: this machine")
         parser.add_argument("--private-subnet", default="", help="the nodes' network, as 10.0.0.0/24")
         parser.add_argument("--ports", default="20000-29999", help="public ports to lend (default 20000-29999)")

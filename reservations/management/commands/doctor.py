@@ -22,7 +22,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", dest="as_json")
+        parser.add_argument("--json", action="store_true", dest="as_json", help="for programs")
         parser.add_argument(
             "--mend-plan", action="store_true", help="first compute every node's plan anew from its bookings"
         )

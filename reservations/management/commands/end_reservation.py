@@ -2,17 +2,14 @@
 
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from accounts.validators import no_control_characters
 from compute import clocks
 from reservations import actions
-from reservations.management.numbered import add_number, rows_of
+from reservations.management.numbered import add_number, checked_reason, rows_of
 
 BY = "manage.py end_reservation"
-LONGEST = 300
 
 
 class Command(BaseCommand):
@@ -28,7 +25,7 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="only show which ones would be ended")
 
     def handle(self, *, reservation: list[int], reason: str, dry_run: bool, **options: Any) -> None:
-        text = _checked(reason)
+        text = checked_reason(reason)
         rows = rows_of(reservation)
         try:
             clocks.require()
@@ -44,16 +41,3 @@ class Command(BaseCommand):
                 self.stdout.write(f"{who} is being ended.")
             else:
                 self.stdout.write(f"{who} was ended by somebody else in this moment.")
-
-
-def _checked(reason: str) -> str:
-    text = reason.strip()
-    if not text:
-        raise CommandError("--reason must say something: the customer reads it.")
-    if len(text) > LONGEST:
-        raise CommandError(f"--reason has at most {LONGEST} characters.")
-    try:
-        no_control_characters(text)
-    except ValidationError as problem:
-        raise CommandError(f"--reason: {problem.messages[0]}") from problem
-    return text

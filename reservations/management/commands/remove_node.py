@@ -18,7 +18,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("node")
+        parser.add_argument("node", metavar="NODE", help="its name")
         parser.add_argument("--lost", action="store_true", help="its containers are taken to be gone for good")
 
     def handle(self, *, node: str, lost: bool, **options: Any) -> None:

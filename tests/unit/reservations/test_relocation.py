@@ -13,7 +13,7 @@ from compute.models import Allocation, Forward, Node, Volume
 from reservations import claims, relocation
 from reservations.management.commands import move as move_command
 from reservations.models import Container, Event, Reservation, UsagePeriod
-from tests.factories import NOW, at, make_gateway, make_node, make_reservation, make_service, make_storage, profile
+from tests.factories import at, make_gateway, make_node, make_reservation, make_service, make_storage, profile
 from tests.unit.conftest import Machines
 from tests.unit.reservations.looks import nothing_is_left, story
 
@@ -354,4 +354,28 @@ def test_a_reason_that_nobody_can_read_ends_nothing(
         run("end_reservation", reservation.pk, f"--reason={reason}")
 
     assert Reservation.objects.get().state == "running"
-    assert Reservation.objects.get().start == NOW
+
+
+# ---- a restart --------------------------------------------------------------------------------------------
+
+
+def test_one_is_restarted_where_it_is_and_the_customer_reads_why(machines: Machines, nodes: list[Node]) -> None:
+    reservation = run_one(machines)
+
+    preview = run("restart_reservation", reservation.pk, "--reason=It hangs.", "--dry-run")
+    said = run("restart_reservation", reservation.pk, "--reason=It hangs.")
+    again = machines.settle(machines.reconcile(reservation))
+
+    assert "would be restarted" in preview
+    assert "is being restarted" in said
+    assert (again.state, again.node_name, again.generation) == ("running", "one", 1)
+    assert story(again) == ["booked", "starting", "running", "starting", "running"]
+    assert Event.objects.filter(text__contains="It hangs.").count() == 1
+    assert AuditEntry.objects.filter(action="reservation.restart").count() == 1
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_what_does_not_run_is_not_restarted(more: list[str], machines: Machines, nodes: list[Node]) -> None:
+    reservation = make_reservation(start=at(3))
+
+    assert "does not run" in refusal("restart_reservation", reservation.pk, "--reason=It hangs.", *more)
