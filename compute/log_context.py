@@ -16,7 +16,7 @@ def about_its_node(look: Callable[Concatenate[Node, P], R]) -> Callable[Concaten
     """The same; every log line that it leads to has `node`, by the name of its first argument."""
 
     @functools.wraps(look)
-    def bound(node: Node, *args: P.args, **kwargs: P.kwargs) -> R:
+    def bound(node: Node, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with bound_contextvars(node=node.name):
             return look(node, *args, **kwargs)
 

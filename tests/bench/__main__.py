@@ -22,6 +22,8 @@ BENCHES = {
     "place": "choosing and recording a place among 1,000 nodes and 100,000 live allocations",
     "invoices": "a month's invoices of 1,000 workspaces with 10,000 reservations, and their PDFs",
     "billing": "the pages about money with 10,000 ledger entries, and how many queries they take",
+    "metrics": "a scrape of /metrics with 1,000 nodes",
+    "sampling": "readings of 1,000 simulated nodes with 20 containers each, their roll-up, and charts over two weeks",
     "memory": "web, worker and beat when idle",
     "jupyterhub": "what JupyterHub with DockerSpawner needs for the same, where it is installed",
 }

@@ -31,9 +31,9 @@ SELECT 'gateway' || g, 'direct', '198.51.100.' || g, '', '', 20000, 29999, 0, 0,
 FROM generate_series(1, {GATEWAYS}) g;
 
 INSERT INTO compute_node (name, address, engine_url, ssh, gateway_id, ram_mib, cores, state, health,
-                          health_reason, failures, engine_version)
+                          health_reason, failures, engine_version, runtime, guard_problem, disk_problem)
 SELECT 'node' || n, '10.0.0.1', 'tcp://10.0.0.1:2376', '', (SELECT min(id) FROM compute_gateway) + n % {GATEWAYS},
-       size.ram_mib, size.cores, 'active', 'ok', '', 0, ''
+       size.ram_mib, size.cores, 'active', 'ok', '', 0, '', '', '', ''
 FROM generate_series(0, {NODES - 1}) n
 JOIN (VALUES (0, 65536, 32), (1, 131072, 64), (2, 262144, 64), (3, 524288, 128)) AS size(kind, ram_mib, cores)
   ON size.kind = n % 4;
@@ -58,9 +58,9 @@ SELECT node_id, ram_mib, cores, tstzrange(begins, begins + lasts, '[)'),
 FROM plan;
 
 INSERT INTO compute_forward (gateway_id, public_port, node_id, node_port, container_port, name, kind, during,
-                             wanted, applied, released_at)
+                             wanted, applied, cut, released_at)
 SELECT gateway_id, port, node_id, port, 80, 'web', 'http',
-       tstzrange(begins, begins + lasts + interval '10 minutes', '[)'), begins <= now(), begins <= now(), NULL
+       tstzrange(begins, begins + lasts + interval '10 minutes', '[)'), begins <= now(), begins <= now(), false, NULL
 FROM (SELECT *, 20000 + row_number() OVER (PARTITION BY gateway_id) - 1 AS port FROM plan) numbered;
 
 INSERT INTO compute_loadstep (node_id, at, ram_mib, cores)

@@ -19,10 +19,10 @@ from django.utils import timezone
 
 from accounts.models import ApiToken, User
 from billing.models import Invoice, InvoiceDocument
-from compute.models import Volume
+from compute.models import Node, ObservedContainer, Volume
 from monitoring.models import Delivery, Incident
 from portal.routes import Route
-from reservations.models import Reservation, WorkspaceVolume
+from reservations.models import Container, Reservation, WorkspaceVolume
 from reservations.tasks import SWEPT_AT
 from tests.factories import make_reservation, make_storage, make_token, workspace_of
 from tests.unit.billing.bills import make_invoice
@@ -33,6 +33,9 @@ BOOKING = {"service": "nginx", "size": "small", "duration": "60", "storage": "C1
 FORMS: dict[str, dict[str, str]] = {
     "reservations/new/": BOOKING,
     "reservations/quote/": BOOKING,
+    "monitor/nodes/<str:name>/drain/": {"confirm": "yes"},
+    "monitor/containers/<int:pk>/restart/": {"reason": "x"},
+    "monitor/containers/<int:pk>/end/": {"reason": "x"},
     "billing/account/": {"part": "recipient", "recipient": CANARY},
 }
 BODIES: dict[str, dict[str, Any]] = {
@@ -131,6 +134,7 @@ def address(route: Route, ground: Ground) -> str:
     values = {
         "<int:pk>": _number(route, ground) if "<int:pk>" in route.path else "",
         "<path:number>": _invoice(ground).number if "<path:number>" in route.path else "",
+        "<str:name>": _node_of(ground).name,
         "<uidb36>": user_pk_to_url_str(ground.owner),
         "<key>": default_token_generator.make_token(ground.owner),
     }
@@ -158,11 +162,28 @@ def _number(route: Route, ground: Ground) -> str:
         return str(ground.volume.pk)
     if "incidents/" in route.path:
         return str((_delivery() if "deliveries/" in route.path else _delivery().incident).pk)
+    if "containers/" in route.path:
+        return str(_observed(ground).pk)
     if "invoices/" in route.path:
         return str(_invoice(ground).pk)
     about = ("reservations/", "receipts/")
     assert any(part in route.path for part in about), f"say in {__name__} which number belongs into /{route.path}"
     return str(ground.reservation.pk)
+
+
+def _node_of(ground: Ground) -> Node:
+    """Where the owner's reservation is."""
+    return Container.objects.select_related("node").get(reservation=ground.reservation).node
+
+
+def _observed(ground: Ground) -> ObservedContainer:
+    """The owner's container as its engine showed it; the node is one that cannot be asked."""
+    node, now = _node_of(ground), timezone.now()
+    Node.objects.filter(pk=node.pk).update(engine_url="tcp://127.0.0.1:9")
+    name = Container.objects.get(reservation=ground.reservation).machine_name
+    seen = {"name": name, "state": "running", "first_seen_at": now, "changed_at": now}
+    of_owner = {"node": node, "engine_id": "f00", "reservation_id": ground.reservation.pk}
+    return ObservedContainer.objects.get_or_create(**of_owner, defaults=seen)[0]
 
 
 def _invoice(ground: Ground) -> Invoice:

@@ -144,7 +144,7 @@ def test_no_password_is_on_a_command_line(monkeypatch: pytest.MonkeyPatch, tmp_p
         assert more["env"]["PGPASSWORD"] == "very secret"
         return real(argv, **more)
 
-    monkeypatch.setattr(database.subprocess, "Popen", look)
+    monkeypatch.setattr(subprocess, "Popen", look)
     with database.snapshot() as name:
         database.dump(tmp_path, name, lambda size: None)
 

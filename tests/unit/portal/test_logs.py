@@ -24,7 +24,7 @@ Lines = Callable[[], list[str]]
 def writer(form: str) -> tuple[logging.Logger, Lines]:
     """A logger that writes as the portal's processes do, and what it wrote."""
     wanted = logs.configuration(form, "INFO")["formatters"]["line"]
-    formatter = logging.config.DictConfigurator({"version": 1}).configure_formatter(wanted)  # type: ignore[no-untyped-call]
+    formatter = logging.config.DictConfigurator({"version": 1}).configure_formatter(wanted)
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
@@ -143,7 +143,7 @@ def test_what_is_no_secret_is_told() -> None:
 @pytest.fixture
 def written() -> Iterator[Lines]:
     """All that is logged meanwhile at any level, as it would be written."""
-    formatter = logging.config.DictConfigurator({"version": 1}).configure_formatter(  # type: ignore[no-untyped-call]
+    formatter = logging.config.DictConfigurator({"version": 1}).configure_formatter(
         logs.configuration("json", "DEBUG")["formatters"]["line"]
     )
     stream = io.StringIO()

@@ -147,8 +147,7 @@ def look() -> None:
     logging.getLogger("tests.look").warning(json.dumps(get_contextvars()))
     if not get_contextvars().get("again"):
         bind_contextvars(again=True)
-        app = look._get_app()
-        app.send_task("tests.look.again")
+        look.app.send_task("tests.look.again")
 
 
 @shared_task(name="tests.look.again")
