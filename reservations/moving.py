@@ -19,6 +19,10 @@ from reservations.models import Container, Endpoint, Reservation
 from reservations.states import State
 from reservations.transitions import PLATFORM, note, transition
 
+# In the history of what was moved; reports count them by these (monitoring/reports.py).
+MOVED = "it is started on another node."
+LOST_DATA = "What was on its local volume is lost."
+
 
 def must_stay(container: Container) -> bool:
     """Whether it cannot leave its node without losing something: its data is on the disk of that."""
@@ -43,9 +47,9 @@ def move(
     """
     start, remote = max(now, reservation.start), actions.needs_host(reservation.storage)
     request = Request(reservation.ram_mib, reservation.cores, start, reservation.end, remote)
-    text = f"{why[0].upper()}{why[1:]}; it is started on another node."
+    text = f"{why[0].upper()}{why[1:]}; {MOVED}"
     if must_stay(old):
-        text += " What was on its local volume is lost."
+        text += f" {LOST_DATA}"
     with transaction.atomic(durable=True):
         renew(reservation, now)
         allocation, _ = capacity.place(request, [], rest=actions.port_rest(), exclude={old.node_id, *exclude})

@@ -66,7 +66,7 @@ def save(there: Session, path: str, size: int, to: Path, progress: Progress) -> 
 def put(there: Session, packed: Path, path: str, size: int, sha256: str, progress: Progress) -> bool:
     """Bring the image to the storage server; whether it was not there. A half one is gone on with.
 
-    It gets its name when it was read back and has the checksum. Raises DiffersThere, BadImage.
+    It gets its name when what was written was read back. Raises DiffersThere, BadImage.
     """
     if found := there.facts(path):
         if found.size == size and checksum(there, path, size, progress) == sha256:
@@ -74,8 +74,13 @@ def put(there: Session, packed: Path, path: str, size: int, sha256: str, progres
         raise DiffersThere
     half = path + HALF
     for _ in range(2):
-        _write(there, packed, half, size, progress)
-        if checksum(there, half, size, progress) == sha256:
+        begun = there.facts(half) is not None
+        wrote = _write(there, packed, half, size, progress)
+        if wrote.image_sha256 != sha256:
+            there.remove(half)
+            raise BadImage(f"{packed} unpacks to another image than the one that was packed")
+        # Of a new file the rest is holes; what is in one that was begun before must be looked at.
+        if checksum(there, half, size, progress) == sha256 if begun else _reads_back(there, half, wrote):
             there.rename(half, path)
             return True
         there.remove(half)  # it was half of something else: once more from the beginning
@@ -91,20 +96,42 @@ def checksum(there: Session, path: str, size: int, progress: Progress) -> str:
     return digest.hexdigest()
 
 
-def _write(there: Session, packed: Path, path: str, size: int, progress: Progress) -> None:
+@dataclass
+class _Wrote:
+    """Of the whole image, and of those parts that were sent, which are (start, end)."""
+
+    image_sha256: str
+    parts: list[tuple[int, int]]
+    parts_sha256: str
+
+
+def _write(there: Session, packed: Path, path: str, size: int, progress: Progress) -> _Wrote:
     """In order, so that what is there of a half one is its beginning."""
     have = there.facts(path)
     skip = (have.size if have and have.size < size else 0) // CHUNK * CHUNK
-    done = 0
+    image, sent, parts, done = hashlib.sha256(), hashlib.sha256(), [(0, 0)], 0
     with there.writing(path) as file:
         for chunk in _unpacked(packed):
-            if done >= skip and chunk.strip(b"\0"):
+            image.update(chunk)
+            end = done + len(chunk)
+            if done >= skip and chunk != _EMPTY[: len(chunk)]:
                 file.at(done, chunk)
-            done += len(chunk)
+                sent.update(chunk)
+                parts[-1:] = [(parts[-1][0], end)] if parts[-1][1] == done else [parts[-1], (done, end)]
+            done = end
             progress(done)
         if done != size:
             raise BadImage(f"{packed} unpacks to {done} bytes instead of {size}")
         file.size(size)
+    return _Wrote(image.hexdigest(), parts, sent.hexdigest())
+
+
+def _reads_back(there: Session, path: str, wrote: _Wrote) -> bool:
+    digest = hashlib.sha256()
+    for start, end in wrote.parts:
+        for part in there.read(path, start, end):
+            digest.update(part)
+    return digest.hexdigest() == wrote.parts_sha256
 
 
 def _unpacked(packed: Path) -> Iterator[bytes]:
