@@ -18,11 +18,12 @@ from compute.scheduler import Candidate, Request, Short
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FOR_EVER = 1 << 62
 
 
 @dataclass(slots=True)
 class Line:
-    """A lending node and its step function: microseconds since 1970, MiB, hundredths of a core."""
+    """A node and its step function: microseconds since 1970, MiB, hundredths of a core."""
 
     node_id: int
     name: str
@@ -35,6 +36,7 @@ class Line:
     cores_held: list[int]
     ram_taken: int
     cores_taken: int
+    lends: bool
 
     def held_at(self, at: int) -> tuple[int, int]:
         """RAM and hundredths of a core."""
@@ -61,6 +63,14 @@ class _Held:
 Key = tuple[int, int, int, bool]
 
 
+def read_lines() -> list[Line]:
+    """Every present node, by name, in one query."""
+    with connection.cursor() as cursor:
+        states = {"active": Node.State.ACTIVE, "removed": Node.State.REMOVED, "ok": Node.Health.OK}
+        cursor.execute(_READ, states)
+        return [Line(*row) for row in cursor.fetchall()]
+
+
 class Room:
     """What lending nodes have room for, as the rows were when it was read."""
 
@@ -73,9 +83,7 @@ class Room:
     @classmethod
     def read(cls) -> "Room":
         """One query, whatever the number of nodes."""
-        with connection.cursor() as cursor:
-            cursor.execute(_READ, {"active": Node.State.ACTIVE, "ok": Node.Health.OK})
-            return cls([Line(*row) for row in cursor.fetchall()])
+        return cls([line for line in read_lines() if line.lends])
 
     def forget(self) -> None:
         """As it was read: what was given in the preview is given back."""
@@ -86,6 +94,13 @@ class Room:
 
     def choose(self, request: Request, exclude: Collection[int] = ()) -> Candidate | Short:
         """The node that the scheduler would take, or what is short."""
+        if best := self.find(request, exclude):
+            return best
+        start, end = _microseconds(request.start), _microseconds(request.end)
+        return scheduler.why_not(request, list(self._candidates(request, start, end, exclude)))
+
+    def find(self, request: Request, exclude: Collection[int] = ()) -> Candidate | None:
+        """The node that the scheduler would take; None when there is none, without the why."""
         start, end = _microseconds(request.start), _microseconds(request.end)
         cores = _hundredths(request.cores)
         best: tuple[int, int, Line] | None = None
@@ -99,9 +114,7 @@ class Room:
                 continue
             if best is None or _before(ram_peak, cores_peak, line, best):
                 best = (ram_peak, cores_peak, line)
-        if best:
-            return _candidate(best[2], best[0], best[1])
-        return scheduler.why_not(request, list(self._candidates(request, start, end, exclude)))
+        return _candidate(best[2], best[0], best[1]) if best else None
 
     def hold(self, node_id: int, request: Request, *, taken: bool = False) -> None:
         """It is given to this node in the preview; `taken`: it is in use from now on, not only planned."""
@@ -128,6 +141,27 @@ class Room:
                 ram_peak, cores_peak = self._peak(line, start, end)
                 total += max(min((line.ram - ram_peak) // request.ram_mib, (line.cores - cores_peak) // cores), 0)
         return total
+
+    def full_at(self, request: Request, until: datetime) -> datetime | None:
+        """The first start from the request's on at which it would fit nowhere; None: there is none before `until`.
+
+        From a start at which some nodes have room the next one to look at is where the last of these is full.
+        """
+        at, last = _microseconds(request.start), _microseconds(until)
+        length, cores = _microseconds(request.end) - at, _hundredths(request.cores)
+        lines = [line for line in self.lines if line.has_host or not request.needs_host]
+        blocked = []
+        for line in lines:
+            too_full = _too_full(line, line.ram - request.ram_mib, line.cores - cores)
+            if not too_full:
+                return None
+            blocked.append(too_full)
+        while at < last:
+            free_until = max((_free_until(too_full, at, length) for too_full in blocked), default=0)
+            if free_until < at:
+                return _EPOCH + at * _MICROSECOND
+            at = free_until + 1
+        return None
 
     def _emptiest_first(self, start: int, ram: int, cores: int, needs_host: bool) -> list[tuple[float, Line]]:
         """Nodes where it fits at the first instant, by what is held then; kept, since many requests begin together."""
@@ -164,6 +198,25 @@ class Room:
                 yield _candidate(line, *self._peak(line, start, end))
 
 
+def _too_full(line: Line, ram: int, cores: int) -> list[tuple[int, int]]:
+    """From when to when more than this is held, by time."""
+    found = []
+    for index, at in enumerate(line.at):
+        if line.ram_held[index] > ram or line.cores_held[index] > cores:
+            found.append((at, line.at[index + 1] if index + 1 < len(line.at) else _FOR_EVER))
+    return found if ram >= 0 and cores >= 0 else [(0, _FOR_EVER)]
+
+
+def _free_until(too_full: list[tuple[int, int]], at: int, length: int) -> int:
+    """The last start from `at` on, without a gap, at which `length` is free; -1 when it is not at `at`."""
+    for begin, end in too_full:
+        if begin < at + length and end > at:
+            return -1
+        if begin >= at + length:
+            return begin - length
+    return _FOR_EVER
+
+
 def _before(ram_peak: int, cores_peak: int, line: Line, best: tuple[int, int, Line]) -> bool:
     """`scheduler.rank` in whole numbers: it is asked for a thousand nodes at a time."""
     other = best[2]
@@ -191,7 +244,8 @@ def _hundredths(cores: Decimal) -> int:
 _READ = """
     SELECT node.id, node.name, node.gateway_id, node.ram_mib, (node.cores * 100)::int, node.ssh <> '',
            coalesce(step.at, '{}'), coalesce(step.ram, '{}'), coalesce(step.cores, '{}'),
-           coalesce(taken.ram, 0), coalesce(taken.cores, 0)
+           coalesce(taken.ram, 0), coalesce(taken.cores, 0),
+           node.state = %(active)s AND node.health = %(ok)s AND node.disk_problem = ''
     FROM compute_node node
     LEFT JOIN LATERAL (
         SELECT array_agg((extract(epoch FROM at) * 1000000)::bigint) AS at, array_agg(ram_mib) AS ram,
@@ -202,6 +256,6 @@ _READ = """
         SELECT sum(ram_mib)::int AS ram, sum(cores * 100)::int AS cores
         FROM compute_allocation WHERE node_id = node.id AND released_at IS NULL AND taken_at IS NOT NULL
     ) taken ON true
-    WHERE node.state = %(active)s AND node.health = %(ok)s AND node.disk_problem = ''
+    WHERE node.state <> %(removed)s
     ORDER BY node.name
 """

@@ -1,6 +1,6 @@
 """Every address of /monitor/."""
 
-from monitoring.views import container, containers, fleet, incidents, money, node
+from monitoring.views import capacity, container, containers, drift, events, fleet, incidents, money, node, report, what_if
 
 app_name = "monitor"
 urlpatterns = [
@@ -9,5 +9,10 @@ urlpatterns = [
     *containers.urlpatterns,
     *container.urlpatterns,
     *incidents.urlpatterns,
+    *capacity.urlpatterns,
+    *drift.urlpatterns,
+    *what_if.urlpatterns,
+    *events.urlpatterns,
+    *report.urlpatterns,
     *money.urlpatterns,
 ]

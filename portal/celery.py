@@ -115,6 +115,8 @@ app.conf.beat_schedule = {
     "mail invoices": {"task": "billing.tasks.mail_invoices", "schedule": 60.0, "options": {"expires": 60}},
     "audit ledger": {"task": "billing.tasks.audit_ledger", "schedule": crontab(hour=2, minute=40)},  # UTC
     "tell of audit": {"task": "billing.tasks.tell_of_audit", "schedule": 600.0, "options": {"expires": 600}},
+    "look for drift": {"task": "monitoring.tasks.look_for_drift", "schedule": 300.0, "options": {"expires": 300}},
+    "mail report": {"task": "monitoring.tasks.mail_report", "schedule": 600.0, "options": {"expires": 600}},
     "forget the past": {"task": "reservations.tasks.prune", "schedule": 3600.0, "options": {"expires": 3600}},
 }
 # Where the workers cannot do all that is in the queue, sweeps and hints (0) come first, then probes, then the rounds.
@@ -127,4 +129,6 @@ app.conf.task_routes = {
     "reservations.tasks.sweep_volumes_of": {"priority": 6},
     "reservations.tasks.check_*": {"priority": 6},
     "billing.tasks.*": {"priority": 9},
+    "monitoring.tasks.look_*": {"priority": 9},
+    "monitoring.tasks.mail_report": {"priority": 9},
 }

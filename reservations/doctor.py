@@ -11,20 +11,15 @@ from decimal import Decimal
 
 from django.db.models import Count, F, OuterRef, Q, Subquery
 
-from compute import clocks, drivers, forwarding, guarding, health, load_steps, volumes
+from compute import clocks, guarding, health
 from compute.engine import EngineRefused, NoAnswer
-from compute.models import Gateway, Node, StorageServer, Volume
+from compute.models import Gateway, Node, StorageServer
 from compute.shell import CommandFailed
-from compute.spec import Presence
-from reservations import degraded, leftovers, orphans
-from reservations.models import Container, Event, Orphan, Reservation, UsagePeriod
+from reservations import drift
+from reservations.models import Container, Event, Reservation, UsagePeriod
 from reservations.states import State
 
 LATE = timedelta(seconds=60)
-BY_ITSELF = "The workers mend this within a minute; manage.py reconcile does it now."
-QUARANTINED = (
-    "If an older backup was restored, look what it holds first; then manage.py quarantine --remove NAME --node NODE."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +40,10 @@ def examine(now: datetime) -> list[Finding]:
     return [finding for check in CHECKS for finding in check(now)]
 
 
+def _finding(found: drift.Difference) -> Finding:
+    return Finding(found.promise, found.where, found.sentence, found.mend)
+
+
 def _nodes(now: datetime) -> Iterator[Finding]:
     """Promises 1 and 3 on every node: containers, networks, mounts, volumes."""
     if health.brake(now):
@@ -54,83 +53,20 @@ def _nodes(now: datetime) -> Iterator[Finding]:
         yield Finding(5, node.name, node.disk_problem, "Make room on it; it is given nothing new until then.")
     for node in Node.objects.present():
         try:
-            yield from _containers(node)
-            yield from _volumes(node)
+            yield from map(_finding, drift.of_node(node))
         except (NoAnswer, EngineRefused, CommandFailed) as problem:
             yield Finding(0, node.name, f"could not be checked: {problem}", "See that its engine and SSH answer.")
-
-
-def _containers(node: Node) -> Iterator[Finding]:
-    engine = drivers.engine(node)
-    running = {seen.name for seen in engine.list_ours() if seen.presence == Presence.RUNNING}
-    quarantined = set(Orphan.objects.filter(node=node).exclude(quarantined_at=None).values_list("name", flat=True))
-    for name in sorted(orphans.names(node, engine.list_traces())):
-        if name in quarantined:
-            yield Finding(1, node.name, f"{name} is quarantined: the database does not know it", QUARANTINED)
-        else:
-            yield Finding(1, node.name, f"{name} carries Berth's label but belongs to no live reservation", BY_ITSELF)
-    older = Container.objects.left_behind().filter(node=node)
-    for container in older.filter(allocation__taken_at__isnull=False):
-        sentence = f"{container} may still be there, and reservation {container.reservation_id} has moved"
-        yield Finding(1, node.name, sentence, BY_ITSELF)
-    for container in Container.objects.present().current().filter(node=node, reservation__state=State.RUNNING):
-        if container.machine_name not in running:
-            yield Finding(
-                1,
-                node.name,
-                f"{container} should be running for reservation {container.reservation_id} but is not",
-                BY_ITSELF,
-            )
-
-
-def _volumes(node: Node) -> Iterator[Finding]:
-    host = drivers.host(node)
-    if host is None:
-        return
-    attached = {v.machine_name for v in Volume.objects.filter(node=node, state=Volume.State.ATTACHED)}
-    for name in sorted({path.rsplit("/", 1)[-1] for path in volumes.list_mounted(host)} - attached):
-        yield Finding(
-            3,
-            node.name,
-            f"{name} is mounted but no live reservation uses it",
-            "The workers unmount it within two minutes.",
-        )
-    local = {v.machine_name for v in Volume.objects.filter(server=None).exclude(state=Volume.State.REMOVED)}
-    images = volumes.list_local(host)
-    unknown = leftovers.unknown(images)
-    for name in sorted(unknown):
-        yield Finding(3, node.name, f"the image of {name} is there, and the database does not know it", leftovers.KEEP)
-    for volume in Volume.objects.filter(node=node, state=Volume.State.ATTACHED).exclude(problem=""):
-        yield Finding(3, node.name, f"{volume} is degraded: {volume.problem}", degraded.WILL_HEAL)
-    for name in sorted(images - unknown - local):
-        yield Finding(
-            3,
-            node.name,
-            f"the image of {name} is left on the disk",
-            f"On {node.name}: rm {volumes.ROOT}/images/{name}.img",
-        )
 
 
 def _storage(now: datetime) -> Iterator[Finding]:
     for server in StorageServer.objects.all():
         try:
-            there = volumes.list_remote(drivers.storage(server), server.spec)
+            yield from map(_finding, drift.of_storage(server))
         except (NoAnswer, CommandFailed) as problem:
             yield Finding(0, server.name, f"could not be checked: {problem}", "See that its sftp answers.")
             continue
-        rows = Volume.objects.filter(server=server).exclude(state=Volume.State.REMOVED)
-        unknown = leftovers.unknown(there)
-        for name in sorted(unknown):
-            yield Finding(3, server.name, f"{name} is stored, and the database does not know it", leftovers.KEEP)
         if server.problem:
             yield Finding(3, server.name, f"gets no new volumes: {server.problem}", "See that its disk has room.")
-        for name in sorted(there - unknown - {row.machine_name for row in rows}):
-            yield Finding(
-                3, server.name, f"{name} is stored but belongs to nobody", "Look at it, then remove the file."
-            )
-        for row in rows.filter(kept=True, formatted_at__isnull=False).exclude(state=Volume.State.REMOVING):
-            if row.machine_name not in there:
-                yield Finding(3, server.name, f"the kept volume {row} is missing", "Restore it from a backup.")
 
 
 def _guards(now: datetime) -> Iterator[Finding]:
@@ -141,22 +77,14 @@ def _guards(now: datetime) -> Iterator[Finding]:
 
 def _gateways(now: datetime) -> Iterator[Finding]:
     for gateway in Gateway.objects.exclude(driver=Gateway.Driver.DIRECT):
-        wanted = forwarding.wanted_rules(gateway)
         try:
-            found = drivers.gateway(gateway).found()
+            yield from map(_finding, drift.of_gateway(gateway))
         except (NoAnswer, CommandFailed) as problem:
             yield Finding(0, gateway.name, f"could not be checked: {problem}", "See that its SSH answers.")
-            continue
-        have, want = {*found.nat, *found.filter}, {*wanted.nat, *wanted.filter}
-        for rule in sorted(want - have):
-            yield Finding(2, gateway.name, f"lacks the rule {rule}", BY_ITSELF)
-        for rule in sorted(have - want):
-            yield Finding(2, gateway.name, f"has a rule that nobody wants: {rule}", BY_ITSELF)
 
 
 def _capacity(now: datetime) -> Iterator[Finding]:
-    for sentence in load_steps.wrong_steps(now):
-        yield Finding(5, sentence.split(":")[0], sentence, "Run manage.py doctor --mend-plan.")
+    yield from map(_finding, drift.of_plan(now))
     for node in Node.objects.present():
         used = node.allocations.held().filter(taken_at__isnull=False)
         ram = sum(row.ram_mib for row in used)

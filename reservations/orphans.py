@@ -34,16 +34,19 @@ def remove(node: Node, traces: set[str], seen: Mapping[str, Observed], now: date
     earlier = Orphan.objects.filter(node=node).exclude(name__startswith=VOLUME)
     for row, ripe in sightings.note(node, found, earlier, now):
         try:
-            if row.quarantined_at or unknown(row.name, seen.get(row.name)):
-                _quarantine(row, engine, now)
-            elif ripe:
-                engine.remove(row.name)
-                row.delete()
-                logger.warning(
-                    "removed %s from %s: it has Berth's label but no reservation owns it", row.name, node.name
-                )
+            take_away(row, ripe, seen.get(row.name), engine, now)
         except (NoAnswer, EngineRefused) as problem:
             logger.warning("orphan %s on %s could not be taken away: %s", row.name, node.name, problem)
+
+
+def take_away(row: Orphan, ripe: bool, seen: Observed | None, engine: ContainerEngine, now: datetime) -> None:
+    """Quarantine what the rows cannot know, remove the rest once it is `ripe`. Raises NoAnswer or EngineRefused."""
+    if row.quarantined_at or unknown(row.name, seen):
+        _quarantine(row, engine, now)
+    elif ripe:
+        engine.remove(row.name)
+        row.delete()
+        logger.warning("removed %s from %s: it has Berth's label but no reservation owns it", row.name, row.node.name)
 
 
 def unknown(name: str, seen: Observed | None) -> bool:

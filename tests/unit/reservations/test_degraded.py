@@ -13,7 +13,7 @@ from compute.models import Node, StorageServer, Volume
 from compute.shell import CommandFailed, Host, NoAnswer
 from compute.spec import RemoteStore, VolumeSpec
 from compute.volumes import Condition
-from reservations import actions, degraded, doctor, leftovers
+from reservations import actions, degraded, doctor, drift, leftovers
 from reservations.models import Container, Reservation
 from tests.factories import (
     NOW,
@@ -177,7 +177,7 @@ def test_doctor_names_it(machines: Machines, running: Reservation, monkeypatch: 
     monkeypatch.setattr(volumes, "list_mounted", lambda host: set())
     monkeypatch.setattr(volumes, "list_local", lambda host: set())
 
-    found = [finding.sentence for finding in doctor._volumes(Node.objects.get())]
+    found = [finding.sentence for finding in drift._volumes(Node.objects.get())]
 
     assert any("is degraded: It is not well." in sentence for sentence in found)
 
@@ -291,7 +291,7 @@ def test_unknown_images_are_told_and_their_numbers_skipped(
     leftovers.sweep_servers()
     assert sequence() == known.pk + 70
     node = Node.objects.get()
-    told = [(found.where, found.sentence) for found in [*doctor._volumes(node), *doctor._storage(NOW)]]
+    told = [(found.where, found.sentence) for found in [*drift._volumes(node), *doctor._storage(NOW)]]
     assert [found for found in told if "does not know" in found[1]] == [
         (node.name, "the image of vol-900000 is there, and the database does not know it"),
         (server.name, f"{unknown} is stored, and the database does not know it"),
