@@ -14,7 +14,9 @@ from redis.exceptions import RedisError
 
 from compute import certificates, clocks
 from compute.models import Node, Sample
+from monitoring import heartbeats
 from monitoring.alerts.rules import RULES, Key
+from monitoring.models import Heartbeat
 from reservations.tasks import last_sweep
 
 REDIS_TIMEOUT_S = 1
@@ -63,6 +65,13 @@ class Look:
     around: Surroundings
     nodes: list[Node]
     samples: dict[int, Sample]
+    processes: heartbeats.Processes
+
+    @property
+    def nobody_works(self) -> bool:
+        """No worker, no beat or no queue: that is what is told then, and not all that follows from it."""
+        living = {row.kind for row in self.processes.alive}
+        return bool(self.around.redis_problem) or not {Heartbeat.Kind.WORKER, Heartbeat.Kind.BEAT} <= living
 
     def stands(self, kind: str, subject: str) -> bool:
         return (kind, subject) in self.standing
@@ -87,7 +96,7 @@ def read(now: datetime, standing: Iterable[Key], around: Surroundings) -> Seen:
     from monitoring.alerts import of_machines, of_portal  # they use the types above
 
     nodes = list(Node.objects.present())
-    look = Look(now, frozenset(standing), around, nodes, of_machines.samples(now))
+    look = Look(now, frozenset(standing), around, nodes, of_machines.samples(now), heartbeats.processes(now))
     conditions: dict[Key, Condition] = {}
     blind: set[Key] = set()
     for check in (*of_machines.CHECKS, *of_portal.CHECKS):

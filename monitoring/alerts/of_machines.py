@@ -83,7 +83,9 @@ def engines_slow(look: Look) -> Iterator[Condition | Blind]:
 
 
 def the_brake(look: Look) -> Iterator[Condition | Blind]:
-    if health.brake(look.now):
+    if look.nobody_works:
+        yield Blind("brake")  # nodes that nobody asks are not silent
+    elif health.brake(look.now):
         yield Condition(
             "brake",
             "portal",

@@ -7,7 +7,6 @@ from django.conf import settings
 from django.db.models import Count, Min, Q
 
 from billing.models import InvoiceDocument, LedgerAudit
-from monitoring import heartbeats
 from monitoring.alerts.conditions import Blind, Check, Condition, Look
 from monitoring.alerts.rules import Threshold
 from monitoring.models import Delivery, Heartbeat
@@ -21,7 +20,7 @@ RESTART = "Start it again (script/server, or your service manager), and look at 
 
 def processes(look: Look) -> Iterator[Condition | Blind]:
     """None of a kind is grave; one of several that is silent is told by its name."""
-    found = heartbeats.processes(look.now)
+    found = look.processes
     living = {row.kind for row in found.alive}
     if Heartbeat.Kind.WORKER not in living:
         sentence = "Nothing is started, ended or watched until there is one. What runs goes on."
@@ -33,13 +32,11 @@ def processes(look: Look) -> Iterator[Condition | Blind]:
         if row.kind in living:
             sentence = f"Its last sign of life was at {row.at:%d %b, %H:%M:%S} UTC, and it did not end as it should."
             yield Condition("process_silent", f"process:{row.name}"[:120], row.name, sentence, RESTART)
-    yield from _sweeps(look, Heartbeat.Kind.WORKER in living and Heartbeat.Kind.BEAT in living)
 
 
-def _sweeps(look: Look, all_live: bool) -> Iterator[Condition | Blind]:
-    """Only while worker, beat and Redis are there: else that is what is told."""
+def sweeps(look: Look) -> Iterator[Condition | Blind]:
     swept_at = look.around.swept_at
-    if look.around.redis_problem or not all_live:
+    if look.nobody_works:
         yield Blind("no_sweep")
     elif swept_at is None or look.now - swept_at > SWEEP_LATE:
         since = f"The last sweep was at {swept_at:%H:%M:%S} UTC" if swept_at else "No sweep is known"
@@ -62,6 +59,9 @@ def clocks_off(look: Look) -> Iterator[Condition | Blind]:
 
 
 def backlog(look: Look) -> Iterator[Condition | Blind]:
+    if look.nobody_works:
+        yield Blind("backlog")
+        return
     limit = settings.BERTH_ALERT_BACKLOG_S
     due = Reservation.objects.due(look.now).order_by().aggregate(oldest=Min("look_at"), count=Count("pk"))
     late_s = (look.now - due["oldest"]).total_seconds() if due["oldest"] else 0.0
@@ -109,6 +109,7 @@ def mails(look: Look) -> Iterator[Condition | Blind]:
 
 CHECKS: tuple[Check, ...] = (
     processes,
+    sweeps,
     redis,
     clocks_off,
     backlog,

@@ -41,7 +41,7 @@ RULES: dict[str, Rule] = {
     "memory_short": _rule("warning", "{} is short of memory", "{} has free memory again", 120, 60),
     "guard": _rule("warning", "The guard of {} is not as it should be", "The guard of {} is well", 150, 60),
     "certificate_ends": _rule(
-        "warning", "The certificate of {} is near its end", "The certificate of {} is good for long again", 0, 60
+        "warning", "The certificate of {} is near its end", "The certificate of {} is good for long again", 0, 10
     ),
     "certificate_expired": _rule("critical", "The certificate of {} has expired", "{} has a good certificate", 0, 10),
     "gateway_away": _rule("critical", "The gateway {} cannot be reached", "The gateway {} is back", 15, 10),
@@ -50,7 +50,7 @@ RULES: dict[str, Rule] = {
         "Somebody changed the rules of the gateway {}",
         "The rules of the gateway {} stay as they should",
         0,
-        60,
+        30,
     ),
     "drift": _rule("warning", "Machines differ from the database", "Machines and database agree again", 0, 0),
     "storage_away": _rule("critical", "The storage server {} is not well", "The storage server {} is well", 20, 15),

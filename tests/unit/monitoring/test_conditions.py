@@ -311,3 +311,17 @@ def test_the_queries_do_not_grow_with_what_is_wrong(django_assert_max_num_querie
         counts.append(len(queries))
 
     assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("away", ["worker", "beat", "Redis"])
+def test_what_follows_from_nobody_working_is_not_told_beside_it(away: str) -> None:
+    """Nodes that nobody probes look silent, and everything waits."""
+    make_node(last_seen_at=NOW - timedelta(minutes=5))
+    make_reservation()
+    Reservation.objects.update(look_at=NOW - timedelta(minutes=5))
+    assert kinds() == ["backlog", "brake"]
+
+    Heartbeat.objects.filter(kind=away).delete()
+    around = Surroundings("ConnectionError" if away == "Redis" else "", NOW - timedelta(minutes=5))
+    assert kinds(around=around) == [{"worker": "no_worker", "beat": "no_beat", "Redis": "redis_away"}[away]]
+    assert {key[0] for key in conditions.read(NOW, [], around).blind} >= {"backlog", "brake", "no_sweep"}

@@ -72,7 +72,7 @@ class _Post(BaseHTTPRequestHandler):
         self.send_header("Location", "/elsewhere")
         self.end_headers()
 
-    do_GET = do_POST
+    do_GET = do_POST  # noqa: N815 - the name is the standard library's
 
     def log_message(self, *args: Any) -> None:
         pass
@@ -273,7 +273,7 @@ def test_pauses_grow_and_after_three_days_it_is_given_up(clock: Time, monkeypatc
     assert delivering.PAUSES[-1] == timedelta(minutes=5)
     monkeypatch.setattr(delivering, "PAUSES", [*delivering.PAUSES[:-1], timedelta(hours=1)])  # fewer rounds
     opens(clock)
-    pauses = []
+    pauses: list[timedelta] = []
     while (due := Delivery.objects.get().try_at) is not None and len(pauses) < 2000:
         pauses.append(due - clock.now)
         clock.now = due

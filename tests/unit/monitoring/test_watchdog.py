@@ -64,6 +64,8 @@ def test_while_one_looks_the_others_do_not_wait(clock: Time) -> None:
             cursor.execute("SELECT pg_advisory_lock(%s)", [watchdog.LOCK])
         within.set()
         leave.wait(10)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [watchdog.LOCK])
         connection.close()
 
     thread = threading.Thread(target=hold)
