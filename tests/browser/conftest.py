@@ -62,6 +62,10 @@ def new_page(browser: Browser, stack: RunningStack) -> Iterator[Callable[..., Pa
         if message.type == "error" and not any(words in message.text for words in known):
             problems.append(f"console: {message.text} ({message.location.get('url')})")
 
+    def on_error(text: str, errors: tuple[str, ...]) -> None:
+        if not any(words in text for words in errors):
+            problems.append(f"script: {text}")
+
     def open_page(
         *,
         javascript: bool = True,
@@ -79,7 +83,7 @@ def new_page(browser: Browser, stack: RunningStack) -> Iterator[Callable[..., Pa
         context.set_default_timeout(_WAIT_MS)
         page = context.new_page()
         page.on("console", lambda message: on_console(message, expected, errors))
-        page.on("pageerror", lambda error: problems.append(f"script: {error}"))
+        page.on("pageerror", lambda error: on_error(str(error), errors))
         return page
 
     yield open_page

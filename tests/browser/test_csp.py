@@ -25,6 +25,17 @@ OF_MEMBERS = [
     "/accounts/sessions/",
     "/accounts/tokens/",
 ]
+OF_THE_ADMIN = [
+    "/admin/",
+    "/admin/accounts/user/",
+    "/admin/accounts/user/add/",
+    "/admin/accounts/auditentry/",
+    "/admin/billing/rate/add/",
+    "/admin/compute/node/",
+    "/admin/reservations/reservation/",
+    "/admin/reservations/service/add/",
+    "/admin/monitoring/incident/",
+]
 WATCH = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation", (event) => {
@@ -84,15 +95,59 @@ def test_the_admin_and_the_monitor_need_nothing_that_is_forbidden(
     watched.goto("/accounts/mfa/totp/activate/")
     give_factor(stack, person)
 
-    for path in ("/monitor/", "/admin/", "/admin/accounts/user/", "/admin/accounts/user/add/", "/admin/compute/node/"):
+    for path in ("/monitor/", *OF_THE_ADMIN):
         check(watched, path)
 
-    watched.goto("/admin/accounts/workspace/")  # its script chooses all rows, and folds the filters
-    watched.locator("#action-toggle").check()
-    expect(watched.locator("#result_list tbody input.action-select").first).to_be_checked()
+    watched.goto("/admin/accounts/user/")  # rows are chosen, an action is offered, the filters come as a sheet
+    watched.locator("#result_list tbody input.action-select").first.check()
+    expect(watched.locator("#changelist-actions")).to_contain_text("1 of")
+    watched.locator("a:visible", has_text="Filters").click()
+    expect(watched.locator("#changelist-filter")).to_be_visible()
     watched.goto("/admin/accounts/membership/add/")  # a field that asks the server while one types
     watched.locator(".field-workspace .select2-selection").click()
     expect(watched.locator(".select2-results__option").first).to_be_visible()
+    watched.goto("/admin/accounts/workspace/")  # rows below another are added
+    watched.locator("#result_list tbody th a, #result_list tbody td a").first.click()
+    before = watched.locator(".form-row:not(.template)").count()
+    watched.locator(".add-row").first.click()
+    expect(watched.locator(".form-row:not(.template)")).to_have_count(before + 1)
+
+
+def test_the_admin_is_dark_and_light_as_everything_else(watched: Page, sign_up_in: SignUp, stack: RunningStack) -> None:
+    give_factor(stack, sign_up_in(watched))
+    watched.goto("/admin/")
+
+    watched.locator("#nav-sidebar .cursor-pointer", has=watched.get_by_text("@")).last.click()
+    watched.get_by_text("Dark", exact=True).click()
+
+    expect(watched.locator("html.dark")).to_be_attached()
+    watched.goto("/reservations/")
+    assert watched.evaluate("document.documentElement.dataset.bsTheme") == "dark"
+    watched.goto("/admin/")
+    expect(watched.locator("html.dark")).to_be_attached()
+
+
+def test_markup_that_gets_into_the_admin_runs_nothing(
+    new_page: NewPage, sign_up_in: SignUp, stack: RunningStack
+) -> None:
+    """Alpine reads attributes; its build for strict policies gives them no way to the window."""
+    page = new_page(errors=("Alpine", "CSP Parser", "prohibited", "Undefined variable", "Content Security Policy"))
+    page.add_init_script(WATCH)
+    give_factor(stack, sign_up_in(page))
+    page.goto("/admin/")
+    page.wait_for_load_state("networkidle")
+
+    page.evaluate("""() => {
+        const at = (html) => document.querySelector("#content").insertAdjacentHTML("beforeend", html);
+        at('<p id="alive" x-data="{said: 1 + 1}" x-text="said"></p>');
+        at('<p x-data="{}" x-init="window.injected = 1"></p>');
+        at('<p x-data="{}" x-init="$el.ownerDocument.defaultView.injected = 2"></p>');
+        at(`<p x-data="{}" x-init="constructor.constructor('window.injected = 3')()"></p>`);
+        at(`<p x-data="{}" x-html="'<img src=x onerror=window.injected=4>'"></p>`);
+    }""")
+
+    expect(page.locator("#alive")).to_have_text("2")  # so Alpine has read what was put in
+    assert page.evaluate("window.injected") is None
 
 
 def give_factor(stack: RunningStack, person: Customer) -> None:
