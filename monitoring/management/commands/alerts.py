@@ -23,7 +23,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--json", action="store_true", dest="as_json")
+        parser.add_argument("--json", action="store_true", dest="as_json", help="for programs")
         parser.add_argument(
             "--all", action="store_true", dest="also_closed", help=f"what is over, too (the last {MOST})"
         )

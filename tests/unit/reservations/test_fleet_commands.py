@@ -10,7 +10,6 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import AuditEntry
-from compute.management import tables
 from compute.models import Node
 from compute.models.samples import Sample
 from compute.partitions import ensure
@@ -245,8 +244,13 @@ def test_somebody_at_the_keyboard_is_asked(
     make_node("one", cores=8)
     machines.settle(make_reservation())
     asked: list[str] = []
-    monkeypatch.setattr(tables.sys.stdin, "isatty", lambda: True)
-    monkeypatch.setattr("builtins.input", lambda question: asked.append(question) or answer)
+
+    def type_it(question: str) -> str:
+        asked.append(question)
+        return answer
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("builtins.input", type_it)
 
     if state == "draining":
         run("drain", "one")
