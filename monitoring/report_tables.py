@@ -195,7 +195,7 @@ def _starts(found: Report) -> Section:
     starts = found.starts
     note = (
         f"{starts.count:,} first starts, of which {starts.over_a_minute:,} took more than a minute: from when it was"
-        " due (its start, or when it was booked if that was later) until it answered on its port, by the history's rows."
+        " due (its start, or when it was booked if that was later) until it answered on its port, by the history."
     )
     rows: list[Sequence[Value]] = [
         ("p50: half within", starts.p50_s),

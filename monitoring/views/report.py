@@ -36,9 +36,7 @@ def index(request: HttpRequest) -> HttpResponse:
 @require_GET
 @for_staff
 def download(request: HttpRequest, kind: str) -> HttpResponse:
-    """Raises Http404 for a format or a period that there is none of."""
-    if kind not in report_files.FORMATS:
-        raise Http404
+    """Raises Http404 for what is no period."""
     now = timezone.now()
     try:
         first, last = _period(*_asked(request), now)
@@ -60,5 +58,5 @@ def _period(since: str, until: str, now: datetime) -> tuple[datetime, datetime]:
 
 urlpatterns = [
     path("reports/", index, name="reports"),
-    path("reports/report.<str:kind>", download, name="report-file"),
+    *(path(f"reports/report.{kind}", download, {"kind": kind}, name=f"report-{kind}") for kind in report_files.FORMATS),
 ]

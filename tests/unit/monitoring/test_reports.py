@@ -24,6 +24,7 @@ from monitoring import report_files, report_mail, report_periods, report_tables,
 from monitoring.models import Incident
 from monitoring.report_periods import NoSuchPeriod
 from monitoring.reports import Report
+from reservations import moving
 from reservations.models import Event, Reservation, UsagePeriod
 from reservations.states import State
 from tests.factories import make_node, make_reservation, make_storage, make_user, workspace_of
@@ -137,8 +138,8 @@ def test_failures_are_counted_by_reason_and_moves_by_their_notes() -> None:
     for number, failure in enumerate(["No answer.", "No answer.", "No room."]):
         row = booked(user, SINCE + timedelta(hours=number), failure=failure)
         moved_to(row, State.FAILED, SINCE + timedelta(hours=number, minutes=5))
-        moved_to(row, "", SINCE + timedelta(hours=number), f"Its node was lost; {reports.MOVED}")
-    moved_to(row, State.STARTING, SINCE + timedelta(hours=3), f"It fell; {reports.MOVED} {reports.LOST_DATA}")
+        moved_to(row, "", SINCE + timedelta(hours=number), f"Its node was lost; {moving.MOVED}")
+    moved_to(row, State.STARTING, SINCE + timedelta(hours=3), f"It fell; {moving.MOVED} {moving.LOST_DATA}")
     moved_to(row, State.FAILED, SINCE - timedelta(hours=3))
 
     found = report()
@@ -354,7 +355,7 @@ def test_the_command_mails_it() -> None:
 
     [message] = mail.outbox
     assert message.to == ["ops@example.org"]
-    assert [attachment[2] for attachment in message.attachments] == ["text/html", "text/csv"]  # type: ignore[index]
+    assert [attachment[2] for attachment in message.attachments] == ["text/html", "text/csv"]
     assert "The whole report is attached" in message.body
 
 
