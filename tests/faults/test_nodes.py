@@ -206,7 +206,7 @@ def test_a_node_is_emptied_and_what_loses_nothing_moves(desk: Desk, lab: Lab, fa
     desk.sql("UPDATE compute_node SET state = 'active'")
 
     with fault.healing():
-        fault.stack.run_manage("drain", node)
+        fault.stack.run_manage("drain", node, "--yes")
         moved = _moved(desk, moves, node)
         assert desk.fetch(moved) == "200"
         assert moved["endpoints"] == moves["endpoints"]

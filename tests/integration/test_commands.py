@@ -39,7 +39,11 @@ def test_a_cordoned_or_draining_node_gets_nothing_new(
     stack.run_manage("cordon", idle)
     assert desk.book("nginx", size="tiny")["node"] == one  # the idle one would win
 
-    stack.run_manage("drain", one)
+    homeless = stack.run_manage("drain", one, check=False)
+    assert homeless.returncode == 1
+    assert "Nothing was changed" in homeless.stderr
+    assert f"#{nginx['id']} " in homeless.stdout
+    stack.run_manage("drain", one, "--yes")
     refused = desk.try_to_book("nginx", size="tiny")
     assert (refused.status_code, refused.json()["code"]) == (409, "no_capacity")
     assert desk.get(nginx["id"])["state"] == "running"

@@ -290,3 +290,23 @@ def test_the_preview_has_as_many_queries_for_fifty_as_for_one() -> None:
         make_reservation(user)
 
     assert count() == few
+
+
+# ---- remove_node ------------------------------------------------------------------------------------------
+
+
+def test_removing_a_node_is_tried_first(machines: Machines) -> None:
+    node = make_node("one", cores=8)
+    running, later = machines.settle(make_reservation()), make_reservation(start=at(3))
+    Node.objects.update(health="lost")
+
+    with pytest.raises(CommandError, match="would not be removed"):
+        run("remove_node", "one", "--dry-run")
+    said = run("remove_node", "one", "--lost", "--dry-run").splitlines()
+
+    assert said[0].startswith(str(running))
+    assert said[0].endswith("is ended as failed")
+    assert said[1].startswith(str(later))
+    assert "gets a place elsewhere" in said[1]
+    assert Node.objects.get(pk=node.pk).state == "active"
+    assert Reservation.objects.get(pk=running.pk).state == "running"
