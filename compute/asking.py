@@ -10,9 +10,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
+
+from structlog.contextvars import bind_contextvars
 
 from compute import drivers, vitals
 from compute.alone import alone
@@ -24,7 +27,7 @@ logger = logging.getLogger(__name__)
 THREADS = 24
 # An engine before 25 waits for its collector's next turn, up to a second, before it tells what one container uses
 # (github.com/moby/moby/pull/46448): there the others are asked at once.
-WAITS_S, AT_ONCE = 0.25, 16
+WAITS_S, AT_ONCE = 0.25, 9  # with the first one no more than the ten connections that are kept
 LONGEST_S = 5.0  # for all of a node's containers then
 Same = dict[str, tuple[str, str, int | None]]
 Clock = Callable[[], float]
@@ -91,7 +94,8 @@ def _each(
             answers.put(work(item))
 
     for number in range(min(threads, len(items))):
-        threading.Thread(target=run, name=f"{name} {number}", daemon=True).start()
+        # Each with a copy of what is bound for log lines here.
+        threading.Thread(target=copy_context().run, args=(run,), name=f"{name} {number}", daemon=True).start()
     for _ in items:
         try:
             yield answers.get(timeout=max(0.0, end - time.monotonic()))
@@ -102,6 +106,7 @@ def _each(
 def _ask(question: Question, at: datetime, end: float, clock: Clock) -> NodeReading:
     """Everything of one node, one call after the other. Never raises: no answer is a reading, too."""
     node = question.node
+    bind_contextvars(node=node.name)  # in this thread's own log lines
     late_s = clock() - at.timestamp()
     if not node.answers:  # the probe asks it every few seconds, and will say when it is back
         return NodeReading(node.pk, late_s)

@@ -377,7 +377,7 @@ def _must_be_fine(url: str, answer: urllib3.BaseHTTPResponse) -> None:
 def _sense(url: str) -> Iterator[None]:
     try:
         yield
-    except ValueError as problem:
+    except docker_readings.NotUnderstood as problem:
         raise NoAnswer(f"{url} answered what cannot be understood: {str(problem)[:200]}") from problem
 
 

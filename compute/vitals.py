@@ -28,7 +28,7 @@ disk images {IMAGES}
 grep -sH '^oom_kill [1-9]' /sys/fs/cgroup/memory/*/*/memory.oom_control /sys/fs/cgroup/*/*/memory.events
 true
 """
-_KILLED = re.compile(r"/(?:docker-)?([0-9a-f]{64})(?:\.scope)?/memory\.[a-z_]+:oom_kill ([0-9]+)\Z")
+_KILLED = re.compile(r"/(?:docker-)?([0-9a-f]{64})(?:\.scope)?/memory\.[a-z_]+:oom_kill ([0-9]{1,9})\Z")
 
 
 def read(host: Host, timeout_s: float = TIMEOUT_S) -> Vitals:
@@ -76,13 +76,13 @@ def _line(line: str) -> dict[str, float]:
     words = line.split()
     match words:
         case [("MemTotal:" | "MemAvailable:") as name, kib, *_]:
-            return {name[:-1]: _count(kib) // 1024}
+            return {name[:-1]: _memory_mib(kib)}
         case ["loadavg", one, five, fifteen, *_]:
-            return {"load_1": float(one), "load_5": float(five), "load_15": float(fifteen)}
+            return {"load_1": _number(one), "load_5": _number(five), "load_15": _number(fifteen)}
         case ["uptime", seconds, *_]:
-            return {"uptime": int(float(seconds))}
+            return {"uptime": int(_number(seconds))}
         case ["cores", number]:
-            return {"cores": _count(number)}
+            return {"cores": _count(number[:6])}
         case ["cpu", *ticks]:
             user, nice, system, _idle, _wait, irq, softirq = (_count(tick) for tick in ticks[:7])
             return {"cpu_s": (user + nice + system + irq + softirq) / TICKS_PER_S}
@@ -91,7 +91,21 @@ def _line(line: str) -> dict[str, float]:
     return {}
 
 
+def _memory_mib(kib: str) -> int:
+    mib = _count(kib) // 1024
+    if mib >= 2**31:
+        raise ValueError(kib)
+    return mib
+
+
 def _count(text: str) -> int:
-    if not text.isascii() or not text.isdecimal():
+    if not text.isascii() or not text.isdecimal() or len(text) > 15:
         raise ValueError(text)
     return int(text)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1e9:
+        raise ValueError(text)
+    return value

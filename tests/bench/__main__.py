@@ -20,6 +20,7 @@ BENCHES = {
     "budget": "1,000 bookings at once against a budget, and prepaid credit, that is enough for 10",
     "hanging": "10 bookings on one node while another node's engine hangs, beside the same without",
     "place": "choosing and recording a place among 1,000 nodes and 100,000 live allocations",
+    "fleet": "the monitor's pages over 1,000 nodes with 20 containers each",
     "invoices": "a month's invoices of 1,000 workspaces with 10,000 reservations, and their PDFs",
     "billing": "the pages about money with 10,000 ledger entries, and how many queries they take",
     "metrics": "a scrape of /metrics with 1,000 nodes",
