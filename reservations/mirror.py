@@ -7,6 +7,7 @@ import json
 import subprocess
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from datetime import datetime
 
 from django.conf import settings
@@ -56,7 +57,7 @@ def mirror(service: Service, upstream: str, *, insecure_upstream: bool, now: dat
 def ask(engine: ContainerEngine, images: Iterable[str]) -> dict[str, Future[str | None]]:
     """Their digests as the engine knows or finds them, asked side by side: a registry that is silent costs once."""
     with ThreadPoolExecutor(max_workers=16) as pool:
-        return {image: pool.submit(engine.digest, image) for image in images}
+        return {image: pool.submit(copy_context().run, engine.digest, image) for image in images}
 
 
 def pin(service: Service, answer: Future[str | None], *, now: datetime) -> bool:

@@ -119,6 +119,48 @@ def test_other_users_cannot_read_the_folder(tmp_path: Path) -> None:
         assert folder(tmp_path).stat().st_mode & 0o777 == 0o700
 
 
+# ---- on a machine without a web process -------------------------------------------------------------------
+
+LISTEN = """
+    import django, urllib.error, urllib.request
+    django.setup()
+    from portal.metrics import listener
+    from portal.metrics.processes import START_FAILURES
+    START_FAILURES.labels("node").inc(3)
+    server = listener.listen("127.0.0.1", 0)
+    taken = listener.listen("127.0.0.1", server.server_port)
+
+    def ask(path, **headers):
+        request = urllib.request.Request(f"http://127.0.0.1:{server.server_port}{path}", headers=headers)
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10) as answer:
+                return answer.status, "berth_start_failures_total{reason=\\"node\\"} 3.0" in answer.read().decode()
+        except urllib.error.HTTPError as problem:
+            return problem.code, False
+
+    token = "a-token-of-some-length"
+    print("counted", flush=True)
+    print([taken, ask("/metrics"), ask("/metrics", Authorization=f"Bearer {token}"), ask("/admin/")], flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("token", "found"),
+    [
+        ("", "[None, (200, True), (200, True), (404, False)]"),
+        ("a-token-of-some-length", "[None, (401, False), (200, True), (404, False)]"),
+    ],
+)
+def test_a_worker_tells_its_machines_figures_where_it_is_told_to_listen(
+    token: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BERTH_METRICS_TOKEN", token)
+
+    with counting(tmp_path, LISTEN) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == found + "\n"
+
+
 # ---- starts -----------------------------------------------------------------------------------------------
 
 
