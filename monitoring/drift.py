@@ -31,6 +31,10 @@ KEEP = timedelta(days=7)
 Send = Callable[[int, str], None]
 
 
+class NoQueue(Exception):
+    """Nobody can be told to look: the queue gives no answer."""
+
+
 class NoSuchMachine(LookupError):
     """It was removed, or never was."""
 
@@ -45,7 +49,10 @@ class Outcome:
 
 
 def ask(*, by: object, now: datetime, send: Send) -> DriftLook:
-    """Begin a look, or join the one that is under way; `send` tells a worker to look at one machine."""
+    """Begin a look, or join the one that is under way; `send` tells a worker to look at one machine.
+
+    Raises NoQueue, and has begun none then.
+    """
     _give_up_old(now)
     machines = [PORTAL, *_machines()]
     try:
@@ -54,8 +61,12 @@ def ask(*, by: object, now: datetime, send: Send) -> DriftLook:
     except IntegrityError:
         return DriftLook.objects.filter(finished_at=None).get()
     DriftLook.objects.filter(finished_at__lt=now - KEEP).delete()
-    for machine in machines:
-        send(look.pk, machine)
+    try:
+        for machine in machines:
+            send(look.pk, machine)
+    except NoQueue:
+        look.delete()
+        raise
     return look
 
 

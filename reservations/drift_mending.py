@@ -6,7 +6,7 @@ Who calls has just seen the difference (`drift`). What is nobody's is only taken
 from collections.abc import Callable
 from datetime import datetime
 
-from compute import drivers, forwarding, load_steps
+from compute import drivers, forwarding, health, load_steps
 from compute.models import Gateway, Node
 from reservations import drift, ending, leftovers, orphans, watch
 from reservations.drift import Difference, Kind
@@ -25,6 +25,10 @@ def mend(found: Difference, now: datetime) -> str:
     """Do it, and say what was done. Raises NotNow; NoAnswer, EngineRefused or CommandFailed of the machine."""
     if found.kind not in MENDERS or not found.can_be_mended:
         raise NotNow(f"No machine can mend this. {found.mend}")
+    if found.kind in TAKES_AWAY and health.brake(now):
+        raise NotNow(
+            "Most nodes gave no answer at once: nothing is taken away before they do. Look at our own network."
+        )
     return MENDERS[found.kind](found, now)
 
 
@@ -114,6 +118,7 @@ def _number(found: Difference) -> int:
     return int(found.machine.partition(":")[2])
 
 
+TAKES_AWAY = {Kind.STRAY, Kind.LEFT_BEHIND, Kind.MOUNT, Kind.IMAGE_LEFT}
 MENDERS: dict[Kind, Callable[[Difference, datetime], str]] = {
     Kind.STRAY: _stray,
     Kind.LEFT_BEHIND: _left_behind,

@@ -40,7 +40,10 @@ def index(request: HttpRequest) -> HttpResponse:
 @require_POST
 @for_staff
 def look(request: HttpRequest) -> HttpResponseBase:
-    drift.ask(by=request.user, now=timezone.now(), send=send_look)
+    try:
+        drift.ask(by=request.user, now=timezone.now(), send=send_look)
+    except drift.NoQueue:
+        messages.error(request, "Nobody can be told to look: the queue (Redis) gives no answer.")
     return redirect("monitor:drift")
 
 

@@ -26,8 +26,7 @@ def _plain_http(settings: Any) -> None:
 @pytest.fixture
 def reservation() -> Reservation:
     make_node("one")
-    made = make_reservation(make_user("ada"))
-    return made
+    return make_reservation(make_user("ada"))
 
 
 def event(reservation: Reservation, when: datetime, text: str, **values: Any) -> Event:

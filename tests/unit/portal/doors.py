@@ -36,6 +36,7 @@ FORMS: dict[str, dict[str, str]] = {
     "monitor/nodes/<str:name>/drain/": {"confirm": "yes"},
     "monitor/containers/<int:pk>/restart/": {"reason": "x"},
     "monitor/containers/<int:pk>/end/": {"reason": "x"},
+    "monitor/drift/mend/": {"all": "1"},
     "billing/account/": {"part": "recipient", "recipient": CANARY},
 }
 BODIES: dict[str, dict[str, Any]] = {
