@@ -7,7 +7,7 @@ until it was away for long.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import cast
 
 from django.db import transaction
@@ -20,6 +20,7 @@ from monitoring.alerts.conditions import Condition, Seen
 from monitoring.alerts.rules import FLAPS, FLAPS_WITHIN, RULES, Key, Step, step
 from monitoring.models import Incident
 
+KEEP = timedelta(days=400)
 SEEN_ANEW = ["name", "severity", "sentence", "mend", "path"]
 
 
@@ -133,6 +134,14 @@ def _stamp(came: Round, now: datetime) -> None:
         row.closed_at = now
     Incident.objects.filter(pk__in=[row.pk for row in came.opened]).update(opened_at=now)
     Incident.objects.filter(pk__in=[row.pk for row in came.closed]).update(closed_at=now)
+
+
+def forget(now: datetime) -> int:
+    """Drop what was over more than a year ago, with its messages; how many."""
+    old = Incident.objects.filter(closed_at__lt=now - KEEP)
+    count = old.count()
+    old.delete()
+    return count
 
 
 # ---- what people read and do ------------------------------------------------------------------------------------

@@ -12,14 +12,16 @@ from compute import health
 from compute.models import Gateway, Node, Sample, StorageServer
 from monitoring.alerts.conditions import Blind, Check, Condition, Look
 from monitoring.alerts.rules import Threshold
+from monitoring.drift import from_json
 from monitoring.models import DriftLook
+from reservations.drift import Kind
 from reservations.models import Container
 
 FRESH_FOR = timedelta(seconds=60)  # a sample comes every 15 s
 SLOW = Threshold(opens=2.0, closes=1.0)  # seconds; a living engine answers within milliseconds
 DISK_PLUS_PERCENT, MEMORY_PLUS_PERCENT = 5, 3  # that must be free beyond the limit for it to be over
 CHECK_LATE = timedelta(seconds=90)
-DRIFT_GRACE, DRIFT_OLD = timedelta(minutes=2), timedelta(days=1)
+DRIFT_GRACE, DRIFT_OLD, DRIFT_LOOKS = timedelta(minutes=1), timedelta(days=1), 10
 HANGS = ("sent nothing in time", "is not answering")  # of compute.docker_engine and compute.breaker
 DISKS = (("volumes", "/var/lib/berth"), ("images", "Docker's own folder"))
 RENEW = "Issue a new one from your authority (docs/operators.md, Keys and certificates)."
@@ -189,28 +191,23 @@ def gateways(look: Look) -> Iterator[Condition | Blind]:
 
 
 def drift(look: Look) -> Iterator[Condition | Blind]:
-    """What the last whole comparison found, once it had time to mend by itself."""
-    last = DriftLook.objects.exclude(finished_at=None).order_by("-finished_at").first()
-    if last is None or last.finished_at is None or look.now - last.finished_at > DRIFT_OLD:
-        return
-    if not last.found:
-        return
-    if look.now - last.finished_at < DRIFT_GRACE:
-        yield Blind("drift")
-        return
-    count = len(last.found)
-    sentence = (
-        f"{count} difference{'' if count == 1 else 's'} at {last.finished_at:%H:%M:%S} UTC, and nobody looked since."
-    )
-    mend = "Look again on the page of drift; what is still there can be put right from there."
-    yield Condition("drift", "fleet", "fleet", sentence, mend, _drift_path())
+    """What two looks one after the other found, with DRIFT_GRACE between: it did not mend by itself.
 
-
-def _drift_path() -> str:
-    try:
-        return reverse("monitor:drift")
-    except NoReverseMatch:
-        return ""
+    A machine that could not be looked at is not told here: it is told to be down.
+    """
+    looks = DriftLook.objects.exclude(finished_at=None).order_by("-finished_at").values_list("finished_at", "found")
+    rows = [(at, found) for at, found in looks[:DRIFT_LOOKS] if at and look.now - at < DRIFT_OLD]
+    before = next((found for at, found in rows if at <= rows[0][0] - DRIFT_GRACE), None)
+    if before is None:
+        return
+    stays = {row.key: row for row in map(from_json, rows[0][1]) if row.kind != Kind.NOT_CHECKED}
+    keys = {from_json(row).key for row in before} & stays.keys()
+    if keys:
+        first = min((stays[key] for key in keys), key=lambda row: (row.where, row.subject))
+        count = f"{len(keys)} difference{' does' if len(keys) == 1 else 's do'} not go away"
+        sentence = f"{count}, as {first.where}: {first.sentence}."
+        mend = "The page of drift says what the button of each would do."
+        yield Condition("drift", "fleet", "fleet", sentence, mend, reverse("monitor:drift"))
 
 
 def storage(look: Look) -> Iterator[Condition | Blind]:

@@ -11,7 +11,9 @@ from compute.models import Gateway, Node, Sample, StorageServer, Volume
 from monitoring.alerts import conditions
 from monitoring.alerts.conditions import Surroundings
 from monitoring.alerts.rules import RULES
+from monitoring.drift import as_json
 from monitoring.models import Delivery, DriftLook, Heartbeat, Incident
+from reservations.drift import Difference, Kind
 from reservations.models import Container, Event, Reservation
 from tests.factories import NOW, make_gateway, make_node, make_reservation, make_storage
 from tests.unit.monitoring.watching import alive, wrong
@@ -211,14 +213,34 @@ def _container_with_volume(node: Node, server: StorageServer | None) -> None:
     Volume.objects.filter(containers__gone_at=None).update(problem="It is gone.")
 
 
-def test_differences_are_told_once_they_had_time_to_mend() -> None:
-    look = DriftLook.objects.create(asked_at=NOW, asked_by="x", finished_at=NOW - timedelta(minutes=1), found=[{}, {}])
-    assert kinds() == []
-    assert "drift" in blind()
+def difference(subject: str, kind: Kind = Kind.RULE_STRANGE) -> dict[str, object]:
+    return as_json(Difference(kind, "gateway:1", "gate", subject, f"has {subject}, which nobody wants", "x"))
 
-    assert kinds(NOW + timedelta(minutes=1), around=Surroundings(swept_at=NOW + timedelta(minutes=1)))[:1] == ["drift"]
-    DriftLook.objects.filter(pk=look.pk).update(found=[])
-    assert "drift" not in kinds(NOW + timedelta(minutes=1))
+
+def looked(minutes_ago: float, *found: dict[str, object]) -> DriftLook:
+    at = NOW - timedelta(minutes=minutes_ago)
+    return DriftLook.objects.create(asked_at=at, asked_by="x", finished_at=at, found=list(found))
+
+
+def test_differences_are_told_when_the_next_look_finds_them_again() -> None:
+    first, second, silent = difference("a"), difference("b"), difference("look", Kind.NOT_CHECKED)
+    looked(10, first, silent)
+    assert kinds() == []
+    looked(5, second, silent)
+    assert kinds() == []  # the first healed by itself, and the second may; who is silent is told to be down
+
+    last = looked(0, first, second, silent)
+    assert wrong(NOW) == {("drift", "fleet"): "1 difference does not go away, as gate: has b, which nobody wants."}
+    last.found = [first, silent]  # somebody pressed its button
+    last.save()
+    assert kinds() == []
+
+
+def test_two_looks_within_a_moment_prove_nothing() -> None:
+    looked(0.5, difference("a"))
+    looked(0, difference("a"))
+
+    assert kinds() == []
 
 
 # ---- the portal -----------------------------------------------------------------------------------------------

@@ -213,3 +213,14 @@ def test_a_look_costs_as_many_queries_for_a_thousand_as_for_one(
         assert Incident.objects.filter(closed_at=clock.now).count() == many
 
     assert counts[0] == counts[1]
+
+
+def test_what_is_long_over_is_forgotten_and_what_is_open_never(clock: Time) -> None:
+    see(clock.now, ill("disk_full", 1), ill("disk_full", 2))
+    clock.forward(minutes=2)
+    see(clock.now, ill("disk_full", 2))
+    clock.forward(days=401)
+    assert incidents.forget(clock.now) == 1
+
+    assert [row.name for row in Incident.objects.all()] == ["node2"]
+    assert {row.incident.name for row in Delivery.objects.select_related("incident")} == {"node2"}

@@ -7,6 +7,7 @@ import pytest
 from monitoring.alerts import rules
 from monitoring.alerts.rules import FLAPPING_CLEARS_AFTER, RULES, Rule, Step, Threshold, step
 from monitoring.models import Incident
+from portal.env import ROOT
 from tests.factories import NOW
 
 RULE = Rule("warning", "{} is ill", "{} is well", timedelta(seconds=20), timedelta(seconds=30))
@@ -119,3 +120,15 @@ def test_a_node_that_falls_silent_is_told_in_time(kind: str) -> None:
 def test_what_flaps_is_told_a_few_times_an_hour_at_most() -> None:
     assert rules.FLAPS <= 5
     assert timedelta(minutes=5) <= FLAPPING_CLEARS_AFTER
+
+
+def test_the_page_of_alerts_has_every_kind_as_it_is() -> None:
+    def length(time: timedelta) -> str:
+        return f"{time.total_seconds():.0f} s" if time else "at once"
+
+    table = [line.split("|")[1:5] for line in (ROOT / "docs/alerts.md").read_text().splitlines() if "| `" in line]
+    written = {kind.strip(" `"): (word.strip(), told.strip(), over.strip()) for kind, word, told, over in table}
+
+    assert written == {
+        kind: (rule.severity, length(rule.opens_after), length(rule.clears_after)) for kind, rule in RULES.items()
+    }
