@@ -99,13 +99,16 @@ class Room:
         start, end = _microseconds(request.start), _microseconds(request.end)
         return scheduler.why_not(request, list(self._candidates(request, start, end, exclude)))
 
-    def find(self, request: Request, exclude: Collection[int] = ()) -> Candidate | None:
-        """The node that the scheduler would take; None when there is none, without the why."""
+    def find(self, request: Request, exclude: Collection[int] = (), *, any_of_equals: bool = False) -> Candidate | None:
+        """The node that the scheduler would take; None when there is none, without the why.
+
+        With `any_of_equals` one of those with the smallest RAM ratio, which is found much sooner.
+        """
         start, end = _microseconds(request.start), _microseconds(request.end)
         cores = _hundredths(request.cores)
         best: tuple[int, int, Line] | None = None
         for bound, line in self._emptiest_first(start, request.ram_mib, cores, request.needs_host):
-            if best and bound > best[0] / best[2].ram:
+            if best and (bound > best[0] / best[2].ram or (any_of_equals and bound == best[0] / best[2].ram)):
                 break  # what is held at the first instant is a lower bound of the peak
             if line.node_id in exclude:
                 continue

@@ -94,7 +94,7 @@ def _homeless(node: Node, requests: Sequence[Request], room: Room) -> int:
     """How many of these find no place beside this node."""
     waits = 0
     for request in requests:
-        found = room.find(request, exclude={node.pk})
+        found = room.find(request, exclude={node.pk}, any_of_equals=True)
         if found is None or not room.can_take(found.node_id, request):
             waits += 1
         else:
