@@ -92,10 +92,10 @@ def check_node(node: Node) -> None:
         raise CannotAdd(" ".join(problem.messages)) from problem
 
 
-def note_enrolled(*, node: Node, steps: Sequence[str], by: object) -> None:
+def note_enrolled(*, node: Node, steps: Sequence[str], by: object, action: str = "node.enrol") -> None:
     """Write down what was done on the machine to make it a node, or to renew its engine's certificate."""
     with transaction.atomic(durable=True):
-        audit.record(by=by, action="node.enrol", target=f"node:{node.pk}", name=node.name, steps=list(steps))
+        audit.record(by=by, action=action, target=f"node:{node.pk}", name=node.name, steps=list(steps))
 
 
 def set_node_state(*, node: Node, state: Node.State, by: object) -> None:

@@ -95,7 +95,7 @@ def troubles(now: datetime) -> Iterator[Trouble]:
             yield Trouble(node.name, str(silence), "See that its engine answers.", checked=False)
             continue
         if ends := certificates.warning(expires_at, now):
-            yield Trouble(node.name, f"its engine's certificate {ends}", _RENEW)
+            yield Trouble(node.name, f"its engine's certificate {ends}", f"manage.py renew_certificate {node.name}.")
 
 
 _RENEW = "Issue a new one from your authority (docs/operators.md, Keys and certificates)."

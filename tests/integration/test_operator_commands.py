@@ -196,12 +196,14 @@ def bare(stack: RunningStack, lab: Lab, module_desk: Desk, nginx: Answer) -> Ite
     """The node that has nothing on it, out of the fleet and wiped."""
     idle = other_node(lab, module_desk.get(nginx["id"])["node"])
     [[pin]] = [[Path(lab.info.keys.known_hosts).read_text()]]
-    with TemporaryDirectory() as folder:
-        stack.run_manage("drain", idle, "--yes")
-        wait_for(lambda: stack.run_manage("remove_node", idle, check=False).returncode == 0, seconds=60)
-        machine = Bare(lab, idle, Path(folder))
-        machine.strip()
-        yield machine
+    try:
+        with TemporaryDirectory() as folder:
+            stack.run_manage("drain", idle, "--yes")
+            wait_for(lambda: stack.run_manage("remove_node", idle, check=False).returncode == 0, seconds=60)
+            machine = Bare(lab, idle, Path(folder))
+            machine.strip()
+            yield machine
+    finally:
         Path(lab.info.keys.known_hosts).write_text(pin)
         module_desk.sql("UPDATE compute_node SET state = 'active'")
 

@@ -69,5 +69,5 @@ class Command(BaseCommand):
             return
         expires_at = certificates.engine_expiry(row.engine_url, own.tls_dir)
         Node.objects.filter(pk=row.pk).update(tls_expires_at=expires_at)
-        actions.note_enrolled(node=row, steps=steps, by=BY)
+        actions.note_enrolled(node=row, steps=steps, by=BY, action="node.renew_certificate")
         say(f"its certificate is good until {expires_at:%Y-%m-%d}." if expires_at else "it has a new certificate.")
