@@ -1,6 +1,6 @@
 """Reads over the whole fleet, for pages and commands: a constant number of queries."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -188,7 +188,7 @@ def lent_over(node: Node, at: list[int]) -> Lent:
     return lent
 
 
-def _held_between(node: Node, since: int, until: int) -> Iterator[tuple[Any, int, Decimal, datetime | None]]:
+def _held_between(node: Node, since: int, until: int) -> Iterable[tuple[Any, int, Decimal, datetime | None]]:
     span = DateTimeTZRange(datetime.fromtimestamp(since, UTC), datetime.fromtimestamp(until, UTC), "[]")
     rows = Allocation.objects.filter(node=node, during__overlap=span)
-    return rows.values_list("during", "ram_mib", "cores", "released_at").iterator()
+    return rows.values_list("during", "ram_mib", "cores", "released_at").order_by()

@@ -32,7 +32,11 @@ def of_node(node: Node, span: str, now: datetime) -> Series:
     """The node's readings with what was lent of it: cores_lent, ram_lent_mib. Raises NoSuchSpan."""
     found = series.of_node(node, now - length_of(span), now, now=now)
     lent = fleet.lent_over(node, found.at)
-    values = {**found.values, "cores_lent": list(lent.cores), "ram_lent_mib": list(lent.ram_mib)}
+    values: dict[str, list[float | None]] = {
+        **found.values,
+        "cores_lent": list(lent.cores),
+        "ram_lent_mib": list(lent.ram_mib),
+    }
     return Series(found.step_s, found.at, _with_used_memory(values))
 
 

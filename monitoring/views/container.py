@@ -20,7 +20,7 @@ from compute.engine import EngineRefused, NoAnswer
 from compute.models import ObservedContainer
 from compute.spec import LABEL_EXPIRES_AT, LABEL_GENERATION, Observed, Presence
 from monitoring import series
-from monitoring.series import NoSuchSpan
+from monitoring.series import USUAL, NoSuchSpan
 from monitoring.views.containers import MOST_ID, Row, rows_of
 from monitoring.views.guard import allowed_to, for_staff
 from monitoring.views.spans import no_such_span, span_of
@@ -75,8 +75,8 @@ class Answer:
         return self.seen.labels.get(LABEL_EXPIRES_AT, "") if self.seen else ""
 
 
-def ask(container: ObservedContainer, time_limit_s: float = TIME_LIMIT_S) -> Answer:
-    """Ask its engine, for no longer than the limit. Of its labels only Berth's own are shown, of its environment nothing."""
+def ask(container: ObservedContainer, time_limit_s: float) -> Answer:
+    """Ask its engine, for no longer than the limit. Only Berth's own labels are shown, nothing of its environment."""
     name = container.node.name
     call: Future[Observed] = _asking.submit(lambda: drivers.engine(container.node).observe(container.name))
     try:
@@ -101,7 +101,7 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
 def now(request: HttpRequest, pk: int) -> HttpResponse:
     """What its engine says this instant: a part of the page for htmx, the whole page for whoever has no scripts."""
     row = _row(pk)
-    answer = ask(row.container)
+    answer = ask(row.container, TIME_LIMIT_S)
     if request.headers.get("HX-Target") == "live":
         return render(request, "_partials/container_now.html", {"answer": answer, "now": timezone.now()})
     return _page(request, row, answer=answer)
@@ -112,7 +112,7 @@ def now(request: HttpRequest, pk: int) -> HttpResponse:
 def readings(request: HttpRequest, pk: int) -> HttpResponse:
     row = _row(pk)
     try:
-        found = series.of_reservation(row.container.reservation_id or 0, request.GET.get("span", ""), timezone.now())
+        found = series.of_reservation(row.container.reservation_id or 0, request.GET.get("span", USUAL), timezone.now())
     except NoSuchSpan as problem:
         return no_such_span(problem)
     return JsonResponse(series.as_json(found))
@@ -191,7 +191,9 @@ def _page(request: HttpRequest, row: Row, *, status: int = 200, **more: Any) -> 
         "container": row.container,
         "reservation": row.reservation,
         "mine": mine,
-        "is_present": mine is not None and row.reservation is not None and mine.generation == row.reservation.generation,
+        "is_present": mine is not None
+        and row.reservation is not None
+        and mine.generation == row.reservation.generation,
         "events": row.reservation.events.order_by("-at", "-pk")[:10] if row.reservation else [],
         "span": span,
         "spans": series.SPANS,

@@ -1,4 +1,4 @@
-"""The fleet at a glance: /monitor/. Up to twelve nodes are cards; more are a table that is sorted, filtered and paged."""
+"""The fleet at a glance: /monitor/. Up to twelve nodes are cards; more are a table to be sorted, filtered and paged."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

@@ -18,7 +18,7 @@ from compute.fleet import node_rows
 from compute.models import Node, ObservedContainer
 from monitoring import series
 from monitoring.models import Incident
-from monitoring.series import NoSuchSpan
+from monitoring.series import USUAL, NoSuchSpan
 from monitoring.views.containers import rows_of
 from monitoring.views.guard import allowed_to, for_staff
 from monitoring.views.spans import no_such_span, span_of
@@ -71,7 +71,7 @@ def readings(request: HttpRequest, name: str) -> HttpResponse:
     """For the charts: {"step_s", "at": [unix seconds], "values": {name: [number or null]}}."""
     node = _node(name)
     try:
-        return JsonResponse(series.as_json(series.of_node(node, request.GET.get("span", ""), timezone.now())))
+        return JsonResponse(series.as_json(series.of_node(node, request.GET.get("span", USUAL), timezone.now())))
     except NoSuchSpan as problem:
         return no_such_span(problem)
 
@@ -123,8 +123,8 @@ def drain(request: HttpRequest, name: str) -> HttpResponse:
         ids = ", ".join(f"#{row.reservation.pk}" for row in preview.homeless[:20])
         many = len(preview.homeless)
         problem = (
-            f"{many} reservation{'s' if many > 1 else ''} cannot leave {node.name} ({ids}). Nothing was changed: tick that"
-            " you know of them to drain it all the same."
+            f"{many} reservation{'s' if many > 1 else ''} cannot leave {node.name} ({ids}). Nothing was changed: tick"
+            " that you know of them to drain it all the same."
         )
         return _preview(request, node, preview, now, problem=problem, status=422)
     return _preview(request, node, preview, now)
