@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from compute import asking, drivers, sampling, series, vitals
+from compute import asking, drivers, sampling, series, tasks, vitals
 from compute.models import ContainerSample, Node, ObservedContainer, Sample
 from compute.readings import Usage, Vitals
 from compute.spec import LABEL_RESERVATION
@@ -400,3 +400,17 @@ def test_a_part_takes_the_same_number_of_queries_however_many_nodes(
 
     with django_assert_max_num_queries(28):
         look(*nodes, at=NOW + STEP)
+
+
+def test_the_timetables_task_sends_each_part_once(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = make_node()
+    sent: list[tuple[list[int], str]] = []
+    monkeypatch.setattr(tasks.sample, "apply_async", lambda args, **options: sent.append(args))
+    monkeypatch.setattr("django.utils.timezone.now", lambda: NOW)
+
+    tasks.begin_sampling()
+    tasks.begin_sampling()
+
+    assert [ids for ids, _ in sent] == [[node.pk]]
+    tasks.sample(*sent[0])
+    assert Sample.objects.get().reachable
