@@ -22,7 +22,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--since", default="7d", help="7d, 24h, 2w, 2026-11-01 or 2026-11-01T14:00; default 7d")
         parser.add_argument("--until", default="", help="2026-11-08 (up to its end) or with a time; default now")
-        parser.add_argument("--format", choices=sorted(report_files.FORMATS), default="html")
+        parser.add_argument("--format", choices=sorted(report_files.FORMATS), default="html", help="default: html")
         parser.add_argument("--output", type=Path, metavar="FILE", help="write it there; default: print it")
         parser.add_argument("--mail", metavar="ADDRESS", help="mail it instead, as HTML and CSV")
 
