@@ -12,6 +12,7 @@ from monitoring.reports import MOST_CUSTOMERS, MOST_INCIDENTS, MOST_REASONS, Nod
 
 Value = str | int | float | datetime | None
 UNKNOWN = "–"
+MOST_SHOWN = 200
 
 
 class Unit(StrEnum):
@@ -63,7 +64,12 @@ class Section:
 
     @property
     def cells(self) -> list[list[Cell]]:
-        return [[Cell(*pair) for pair in zip(self.columns, row, strict=True)] for row in self.rows]
+        """Of the first rows, as many as a person reads; CSV and JSON have all."""
+        return [[Cell(*pair) for pair in zip(self.columns, row, strict=True)] for row in self.rows[:MOST_SHOWN]]
+
+    @property
+    def rest(self) -> int:
+        return max(len(self.rows) - MOST_SHOWN, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +168,8 @@ def _availability(found: Report) -> Section:
         "Of the readings that were taken every 15 s: in how many the node's engine answered. Readings that were not"
         " taken (the portal was down, or the node not there yet) count neither way."
     )
-    rows = [(node.name, node.state, node.available, node.read, node.incidents) for node in found.nodes]
+    worst_first = sorted(found.nodes, key=lambda node: (node.available is None, node.available))
+    rows = [(node.name, node.state, node.available, node.read, node.incidents) for node in worst_first]
     return Section("availability", "Availability", note, columns, rows, "There are no nodes.")
 
 
@@ -180,7 +187,7 @@ def _utilisation(found: Report) -> Section:
         "Means over the whole period, of what the node lends today. Held is what reservations had taken; used is what"
         " the machine measured, cores as a share of those that it lends, RAM of all that it has."
     )
-    rows = [_used(node) for node in found.nodes]
+    rows = [_used(node) for node in sorted(found.nodes, key=lambda node: -node.cores_held)]
     return Section("utilisation", "Utilisation", note, columns, rows, "There are no nodes.")
 
 

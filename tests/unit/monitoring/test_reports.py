@@ -275,6 +275,18 @@ def test_nothing_is_rounded_up_to_always() -> None:
     assert report_tables.shown(1.0, report_tables.Unit.SHARE) == "100 %"
 
 
+def test_people_see_the_worst_of_many_nodes_and_files_have_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_tables, "MOST_SHOWN", 2)
+    for name, reachable in (("fine", 240), ("worst", 10), ("bad", 200)):
+        read_hours(make_node(name), (240, reachable))
+
+    [availability, *_] = report_tables.sections(report())
+
+    assert [row[0].value for row in availability.cells] == ["worst", "bad"]
+    assert "1 more rows are in the CSV" in report_files.as_html(report())
+    assert "fine" in report_files.make(report(), "csv").text
+
+
 # ---- periods --------------------------------------------------------------------------------------------------
 
 
