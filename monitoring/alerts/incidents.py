@@ -34,7 +34,7 @@ class Round:
 
 def standing() -> dict[Key, Incident]:
     """All that are pending or open."""
-    return {(row.kind, row.subject): row for row in Incident.objects.filter(closed_at=None)}
+    return {(row.kind, row.subject): row for row in Incident.objects.filter(closed_at=None).order_by("pk")}
 
 
 def note(rows: dict[Key, Incident], seen: Seen, now: datetime) -> Round:

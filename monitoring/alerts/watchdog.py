@@ -23,6 +23,7 @@ from monitoring.models import Heartbeat, Incident
 logger = logging.getLogger(__name__)
 EVERY_S = 5.0
 JUST_NOW = timedelta(seconds=4)
+MOST_LINES = 20  # in the log, of one look
 LOCK = 0x616C_7402  # "al": one looks at a time
 
 
@@ -51,11 +52,13 @@ def _try_lock() -> bool:
 
 
 def _log(came: incidents.Round) -> None:
-    for row in came.opened:
+    for row in came.opened[:MOST_LINES]:
         level = logging.ERROR if row.severity == Incident.Severity.CRITICAL else logging.WARNING
         logger.log(level, "incident %d: %s. %s", row.pk, incidents.title(row), row.sentence)
-    for row in came.closed:
+    for row in came.closed[:MOST_LINES]:
         logger.info("incident %d is over: %s", row.pk, incidents.over_title(row))
+    if (more := max(len(came.opened), len(came.closed)) - MOST_LINES) > 0:
+        logger.warning("and %d more incidents: see manage.py alerts", more)
 
 
 @dataclass
