@@ -117,6 +117,7 @@ app.conf.beat_schedule = {
     "tell of audit": {"task": "billing.tasks.tell_of_audit", "schedule": 600.0, "options": {"expires": 600}},
     "look for drift": {"task": "monitoring.tasks.look_for_drift", "schedule": 300.0, "options": {"expires": 300}},
     "mail report": {"task": "monitoring.tasks.mail_report", "schedule": 600.0, "options": {"expires": 600}},
+    "forget incidents": {"task": "monitoring.tasks.forget_incidents", "schedule": 3600.0, "options": {"expires": 3600}},
     "forget the past": {"task": "reservations.tasks.prune", "schedule": 3600.0, "options": {"expires": 3600}},
 }
 # Where the workers cannot do all that is in the queue, sweeps and hints (0) come first, then probes, then the rounds.
