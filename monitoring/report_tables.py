@@ -122,8 +122,13 @@ def headlines(found: Report) -> list[Headline]:
     starts, happened = found.starts, found.reservations
     lent = sum(node.cores_lent for node in found.nodes)
     held = sum(node.cores_held for node in found.nodes)
+    read = sum(node.read for node in found.nodes) / len(found.nodes) if found.nodes else 0.0
     return [
-        Headline("Nodes available", shown(found.available, Unit.SHARE), f"{len(found.nodes)} nodes"),
+        Headline(
+            "Nodes available",
+            shown(found.available, Unit.SHARE),
+            f"{len(found.nodes)} nodes, {shown(read, Unit.SHARE)} of the readings taken",
+        ),
         Headline(
             "Reservations booked", f"{happened.booked:,}", f"{happened.failed:,} failed, {happened.moved:,} moved"
         ),
@@ -179,7 +184,7 @@ def _utilisation(found: Report) -> Section:
         Column("Cores lent", Unit.CORES),
         Column("Cores held", Unit.SHARE),
         Column("Cores used", Unit.SHARE),
-        Column("RAM lent", Unit.MIB),
+        Column("RAM lent, MiB", Unit.MIB),
         Column("RAM held", Unit.SHARE),
         Column("RAM used", Unit.SHARE),
     )
@@ -261,8 +266,8 @@ def _incidents(found: Report) -> Section:
 def _storage(found: Report) -> Section:
     columns = (
         Column("Storage server"),
-        Column("Capacity", Unit.GB),
-        Column("Promised", Unit.GB),
+        Column("Capacity, GB", Unit.GB),
+        Column("Promised, GB", Unit.GB),
         Column("Kept volumes", Unit.COUNT),
         Column("Now"),
     )
