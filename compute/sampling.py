@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils.module_loading import import_string
 
 from compute import partitions, rollups
@@ -244,6 +244,9 @@ def _insert(table: str, columns: dict[str, str], rows: list[tuple[Any, ...]]) ->
 def prune(now: datetime) -> None:
     """Drop what is past its time, and see that there is a place for what comes next."""
     partitions.ensure(now)
-    partitions.drop_old(now)
+    try:
+        partitions.drop_old(now)
+    except OperationalError as problem:
+        logger.warning("readings that are too old could not be dropped yet: %s", problem)
     gone = ObservedContainer.objects.filter(state=ObservedContainer.State.GONE)
     gone.filter(changed_at__lt=now - FORGET_GONE_AFTER).delete()
