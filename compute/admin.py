@@ -187,7 +187,7 @@ class ObservedContainerAdmin(ReadOnlyAdmin):
     readonly_fields = ["see_also"]
 
     def links(self, row: ObservedContainer) -> list[Link]:
-        return [("Node", address("monitor:node", row.node.name))]
+        return [("Live", address("monitor:container", row.pk)), ("Node", address("monitor:node", row.node.name))]
 
 
 @admin.register(SamplingMark)

@@ -1,9 +1,15 @@
 """The admin's pages for what the monitor remembers. It is all written by the portal; the deeds are on /monitor/."""
 
-from django.contrib import admin
+from typing import cast
 
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from accounts.models import User
 from administration.base import Link, ReadOnlyAdmin, ReadOnlyInline, coloured
 from administration.links import address
+from monitoring.alerts import incidents
 from monitoring.models import Delivery, DriftLook, Heartbeat, Incident
 
 
@@ -43,12 +49,25 @@ class IncidentAdmin(ReadOnlyAdmin):
     date_hierarchy = "first_seen_at"
     readonly_fields = ["see_also"]
     inlines = [DeliveryInline]
+    actions = ["acknowledge"]
     severity_badge = coloured("severity", {"critical": "danger", "warning": "warning", "info": "info"})
 
     def links(self, row: Incident) -> list[Link]:
         """`path` is written by the portal alone; what does not begin with one slash is none of its pages."""
         ours = row.path if row.path.startswith("/") and not row.path.startswith("//") else ""
         return [("What it is about", ours), ("Incidents now", address("monitor:incidents"))]
+
+    def has_acknowledge_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("compute.change_node"))
+
+    @admin.action(description="Acknowledge: you look after them", permissions=["acknowledge"])
+    def acknowledge(self, request: HttpRequest, queryset: QuerySet[Incident]) -> None:
+        for incident in queryset:
+            try:
+                incidents.acknowledge(incident=incident, by=cast(User, request.user))
+                messages.success(request, f"{incident} is yours.")
+            except incidents.IsOver as problem:
+                messages.info(request, f"{incident}: {problem}")
 
 
 @admin.register(Delivery)

@@ -115,7 +115,7 @@ class ReservationAdmin(ReadOnlyAdmin):
         return rows.defer("credentials")
 
     def links(self, row: Reservation) -> list[Link]:
-        return [("Live", address("monitor:container", row.pk))]
+        return [("Live", address("monitor:containers", q=f"berth-{row.pk}-"))]
 
     def has_end_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("reservations.change_reservation"))
@@ -152,7 +152,7 @@ class ContainerAdmin(ReadOnlyAdmin):
 
     def links(self, row: Container) -> list[Link]:
         return [
-            ("Live", address("monitor:container", row.reservation_id)),
+            ("Live", address("monitor:containers", q=row.machine_name)),
             ("Node", address("monitor:node", row.node.name)),
         ]
 

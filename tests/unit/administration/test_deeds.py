@@ -12,7 +12,8 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 
 from accounts.models import AuditEntry, User, Workspace
-from compute.models import Node, StorageServer
+from compute.models import Node, ObservedContainer, StorageServer
+from monitoring.models import Incident
 from reservations.models import Event, Reservation, Service
 from tests.factories import (
     make_gateway,
@@ -305,3 +306,27 @@ def test_many_rows_are_not_deleted_at_once(desk: Client) -> None:
 def test_a_node_leads_to_its_page_of_the_monitor(desk: Client, node: Node) -> None:
     assert 'href="/monitor/' in desk.get(f"{NODES}{node.pk}/change/").content.decode()
     assert 'href="/monitor/' in desk.get(NODES).content.decode()
+
+
+def test_what_is_booked_and_what_was_seen_lead_to_the_containers_of_the_monitor(desk: Client) -> None:
+    make_rows(1)
+    seen, booked = ObservedContainer.objects.get(), Reservation.objects.get()
+
+    page = desk.get(f"{RESERVATIONS}{booked.pk}/change/").content.decode()
+    observed = desk.get(f"/admin/compute/observedcontainer/{seen.pk}/change/").content.decode()
+
+    assert f'href="/monitor/containers/?q=berth-{booked.pk}-"' in page
+    assert f'href="/monitor/containers/{seen.pk}/"' in observed
+
+
+def test_an_incident_is_acknowledged_while_it_is_open(desk: Client, boss: User) -> None:
+    make_rows(2)
+    mine, over = Incident.objects.order_by("pk")
+    Incident.objects.update(acknowledged_by=None, opened_at=mine.first_seen_at)
+    Incident.objects.filter(pk=over.pk).update(closed_at=mine.first_seen_at)
+
+    said = run(desk, "/admin/monitoring/incident/", "acknowledge", mine, over).content.decode()
+
+    assert "It is over already." in said
+    assert list(Incident.objects.filter(acknowledged_by=boss)) == [mine]
+    assert AuditEntry.objects.filter(action="incident.acknowledge", actor=boss).count() == 1
