@@ -20,7 +20,7 @@ LATEST = timedelta(seconds=60)
 
 # Name in a chart → column of the minutes and hours, and what it is among the readings.
 _OF_NODE = {
-    name: (name, f"avg({name})")
+    name: (name, f"avg({name})::float8")
     for name in (
         "memory_total_mib",
         "memory_free_mib",
@@ -54,10 +54,12 @@ def of_node(node: Node, since: datetime, until: datetime, *, now: datetime | Non
     """The node's readings in [since, until). `reachable` is the share of readings that its engine answered."""
     step_s = step_of(since, until, now or timezone.now())
     series = _empty(since, until, step_s, ["reachable", *_OF_NODE])
+    lines = [series.values[name] for name in _OF_NODE]
     for _, at, readings, reachable, *values in _rows(NODES, _OF_NODE, [node.pk], series, now):
-        _put(series, at, "reachable", reachable / readings)
-        for name, value in zip(_OF_NODE, values, strict=True):
-            _put(series, at, name, value)
+        place = (at - series.at[0]) // series.step_s
+        series.values["reachable"][place] = reachable / readings
+        for line, value in zip(lines, values):  # noqa: B905 - thousands of times, and as long as each other
+            line[place] = value
     return series
 
 
@@ -69,10 +71,14 @@ def of_reservation(reservation_id: int, since: datetime, until: datetime, *, now
     ids = list(ObservedContainer.objects.filter(reservation_id=reservation_id).values_list("pk", flat=True))
     step_s = step_of(since, until, now or timezone.now())
     series = _empty(since, until, step_s, ["running", *_OF_CONTAINER])
+    lines = [series.values[name] for name in _OF_CONTAINER]
+    ran = series.values["running"]
     for _, at, readings, running, *values in _rows(CONTAINERS, _OF_CONTAINER, ids, series, now):
-        _put(series, at, "running", running / readings, together=max)
-        for name, value in zip(_OF_CONTAINER, values, strict=True):
-            _put(series, at, name, value, together=lambda a, b: a + b)
+        place = (at - series.at[0]) // series.step_s
+        ran[place] = max(ran[place] or 0.0, running / readings)
+        for line, value in zip(lines, values):  # noqa: B905
+            if value is not None:
+                line[place] = value + (line[place] or 0.0)
     return series
 
 
@@ -101,14 +107,6 @@ def _empty(since: datetime, until: datetime, step_s: int, names: Iterable[str]) 
     first, last = int(since.timestamp()) // step_s * step_s, math.ceil(until.timestamp())
     at = list(range(first, last, step_s))
     return Series(step_s, at, {name: [None] * len(at) for name in names})
-
-
-def _put(series: Series, at: int, name: str, value: float | None, together: Any = None) -> None:
-    if value is None:
-        return
-    line, place = series.values[name], (at - series.at[0]) // series.step_s
-    before = line[place]
-    line[place] = float(value) if before is None or together is None else together(before, float(value))
 
 
 def _rows(
