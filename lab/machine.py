@@ -151,9 +151,7 @@ class Machine:
         stderr: int | None = None,
     ) -> subprocess.Popen[str]:
         """Start inside the machine and return at once; the caller ends it."""
-        return subprocess.Popen(
-            self.enter(argv), stdin=stdin, stdout=stdout, stderr=stderr, text=True, env=ENVIRONMENT
-        )
+        return subprocess.Popen(self.enter(argv), stdin=stdin, stdout=stdout, stderr=stderr, text=True, env=ENVIRONMENT)
 
     def exec(self, argv: Sequence[str]) -> NoReturn:
         """Become this program inside the machine; does not return."""

@@ -15,7 +15,7 @@ from django.db.models import Max
 
 from accounts import audit
 from compute import drivers
-from compute.engine import EngineRefused, NoAnswer
+from compute.engine import EngineRefused
 from compute.models import Node
 from compute.spec import ImageSeen
 from reservations.models import Reservation, Service
@@ -46,7 +46,7 @@ def known() -> Known:
     live = set(Reservation.objects.live().order_by().values_list("image", flat=True).distinct())
     over = Reservation.objects.past().order_by().values_list("image").annotate(Max("ended_at"))
     last_used: dict[str, datetime | None] = dict.fromkeys(offered | live)
-    last_used |= {image: ended_at for image, ended_at in over}
+    last_used |= dict(over)
     return Known({_short(name): at for name, at in last_used.items()}, frozenset(map(_short, offered | live)))
 
 
@@ -94,6 +94,3 @@ def prune(*, node: Node, older_than: timedelta, by: object, now: datetime, dry_r
 def _short(reference: str) -> str:
     """As an engine shows it: an image of Docker Hub without its registry, and its own ones without their library."""
     return reference.removeprefix("docker.io/").removeprefix("library/")
-
-
-__all__ = ["EngineRefused", "NoAnswer", "Known", "Pruned", "known", "prune", "spare"]
