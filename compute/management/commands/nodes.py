@@ -31,7 +31,7 @@ class Command(BaseCommand):
             self.stdout.write(lines[0])
             for line, row in zip(lines[1:], rows, strict=True):
                 self.stdout.write(line)
-                for sentence in row.problems:
+                for sentence in problems(row):
                     self.stdout.write(f"    {sentence}")
         if any(not row.is_well or row.guard_problem or row.certificate_problem for row in rows):
             raise SystemExit(1)
@@ -50,6 +50,11 @@ HEADS = [
     "UP",
     "SEEN",
 ]
+
+
+def problems(row: NodeRow) -> list[str]:
+    """What is wrong with it; of its guard is said that it is that."""
+    return [f"guard: {text}" if text == row.guard_problem else text for text in row.problems]
 
 
 def _words(row: NodeRow) -> list[str]:

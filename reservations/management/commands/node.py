@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from compute.fleet import NodeRow, node_rows
+from compute.management.commands.nodes import problems
 from compute.management.tables import lasting, moment, percent, table
 from compute.models import Node
 from reservations.models import Container
@@ -41,7 +42,7 @@ class Command(BaseCommand):
             self.stdout.write("\n".join(f"{word + ':':18} {text}" for word, text in _facts(node, row)))
             if there:
                 self.stdout.write(f"\n{table(HEADS, [_words(one) for one in there])}")
-            for sentence in row.problems:
+            for sentence in problems(row):
                 self.stdout.write(f"! {sentence}")
         if not row.is_well or row.guard_problem or row.certificate_problem:
             raise SystemExit(1)
