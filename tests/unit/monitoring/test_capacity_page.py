@@ -159,7 +159,7 @@ def test_the_fullest_fifty_are_shown_with_a_constant_number_of_queries() -> None
         Request(1024, Decimal(1), timezone.now(), timezone.now() + timedelta(hours=1)),
         [],
         rest=timedelta(0),
-        exclude=Node.objects.exclude(name="full").values_list("pk", flat=True),
+        exclude=list(Node.objects.exclude(name="full").values_list("pk", flat=True)),
     )
 
     with CaptureQueriesContext(connection) as many:

@@ -1,5 +1,6 @@
 """/monitor/drift/: what differs, who may mend it, and that nothing is touched that healed, is foreign or is silent."""
 
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from compute.spec import LABEL_GENERATION, LABEL_RESERVATION
 from monitoring import drift, tasks
 from monitoring.models import DriftLook
 from reservations import doctor
+from reservations import drift as machines_drift
 from reservations.drift import Difference, Kind
 from reservations.models import Container, Orphan, Reservation
 from tests.factories import make_node, make_reservation, make_storage, make_user
@@ -187,13 +189,13 @@ def test_what_differs_for_a_moment_only_is_no_drift(
     run_one(machines)
     gateway.flush()
     row = Gateway.objects.get()
-    monkeypatch.setattr(drift.time, "sleep", lambda seconds: forwarding.check(row, timezone.now()))
+    monkeypatch.setattr(time, "sleep", lambda seconds: forwarding.check(row, timezone.now()))
 
     assert found() == []
 
 
 def test_a_fault_of_ours_is_not_checked_either(machines: Machines, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drift.drift, "of_node", lambda row: 1 / 0)
+    monkeypatch.setattr(machines_drift, "of_node", lambda row: 1 / 0)
 
     [row] = found()
 
