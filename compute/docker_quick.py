@@ -1,6 +1,6 @@
 """The calls of the Docker Engine API that a round of readings makes some twenty thousand times.
 
-They go over the SDK's own connections, with its certificates, but past what requests and the SDK do around each call:
+They go over the SDK's own connections, with its certificates, but past what requests and the SDK do around each call,
 which is half of their time.
 """
 
