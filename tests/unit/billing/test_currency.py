@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
+from django.db import connection
 from django.test import override_settings
 
 from accounts.models import User
@@ -49,6 +50,16 @@ def test_a_booking_that_is_not_charged_is_named(user: User, settings: Any) -> No
     assert (
         f"BERTH_CURRENCY is EUR, but reservation #{row.pk} nginx was booked in USD and is not charged yet" in refusal()
     )
+
+
+def test_it_is_asked_before_columns_of_newer_versions_are_there(user: User, settings: Any) -> None:
+    row = make_reservation(user)
+    settings.BERTH_CURRENCY = "EUR"
+    with connection.cursor() as cursor:  # as in a database of the version before; the test's end takes it back
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute("ALTER TABLE reservations_reservation DROP COLUMN restart_asked_at")
+
+    assert f"reservation #{row.pk} nginx was booked in USD" in refusal()
 
 
 def test_an_account_that_is_not_even_is_named(user: User, settings: Any) -> None:
