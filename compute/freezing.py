@@ -16,13 +16,14 @@ from compute.shell import CommandFailed, Host, NoAnswer
 MOST_S = 15
 _ANSWERS_WITHIN_S = 45
 
-# The second one to let go: of a freeze that came too late, or whose shell was killed.
+# The second one to let go: of a freeze that came too late, or whose shell was killed. It has the folder open, since
+# one that was unmounted lazily in the meantime has no path any more, and could not be let go by anybody.
 _HOLD = f"""{volume_scripts.LOCK}
 mounted "$mount" || {{ echo "$name is not mounted" >&2; exit 1; }}
 (
-  sleep $((hold_s + 12))
-  for try in $(seq 60); do ! mounted "$mount" || fsfreeze -u "$mount" || {{ sleep 5; continue; }}; break; done
-) </dev/null >/dev/null 2>&1 9>&- &
+  sleep $((hold_s + 12)) 8<&-
+  for try in 1 2 3 4 5 6; do fsfreeze -u /proc/self/fd/8 && break; sleep 5 8<&-; done
+) </dev/null >/dev/null 2>&1 8<"$mount" 9>&- &
 second=$!
 trap 'exit 1' HUP INT TERM
 trap '' PIPE  # nobody may be there to hear what is said below
