@@ -108,6 +108,8 @@ def test_the_admin_and_the_monitor_need_nothing_that_is_forbidden(
     expect(watched.locator(".select2-results__option").first).to_be_visible()
     watched.goto("/admin/accounts/workspace/")  # rows below another are added
     watched.locator("#result_list tbody th a, #result_list tbody td a").first.click()
+    watched.wait_for_url("**/change/")
+    expect(watched.locator(".add-row").first).to_be_visible()
     before = watched.locator(".form-row:not(.template)").count()
     watched.locator(".add-row").first.click()
     expect(watched.locator(".form-row:not(.template)")).to_have_count(before + 1)
