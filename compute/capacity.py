@@ -295,15 +295,31 @@ def release_ports(forwards: Iterable[Forward], now: datetime, rest: timedelta) -
         forward.save(update_fields=["during", "released_at", "wanted", "applied"])
 
 
-def change_ports(forwards: Iterable[Forward]) -> None:
-    """Other ports for the same forwards: somebody else sits on the node's."""
+def change_ports(forwards: Sequence[Forward], now: datetime, rest: timedelta) -> list[Forward]:
+    """Other ports in the place of these: somebody else sits on the node's. The old ones rest.
+
+    The caller saw that the gateway leads to none of these any more.
+    """
+    fresh = []
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PLACING])
     for forward in forwards:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [PLACING])
-        port = _free_ports(forward.node, 1, forward.during, avoid={forward.node_port})[0]
-        forward.public_port = forward.node_port = port
-        forward.applied = False
-        forward.save(update_fields=["public_port", "node_port", "applied"])
+        during = window(max(now, forward.during.lower), forward.during.upper)
+        port = _free_ports(forward.node, 1, during, avoid={forward.node_port})[0]
+        fresh.append(
+            Forward.objects.create(
+                gateway=forward.gateway,
+                public_port=port,
+                node=forward.node,
+                node_port=port,
+                container_port=forward.container_port,
+                name=forward.name,
+                kind=forward.kind,
+                during=during,
+            )
+        )
+    release_ports(forwards, now, rest)
+    return fresh
 
 
 def lend_ports(node: Node, ports: Sequence[PortRequest], start: datetime, end: datetime) -> list[Forward]:

@@ -26,7 +26,7 @@ def take_down(reservation: Reservation, clock: Clock) -> None:
     """
     trouble: list[Exception] = []
     try:
-        _unroute(reservation)
+        unroute(reservation)
     except (NoAnswer, CommandFailed) as problem:
         # A gateway that does not obey may still lead to it: so that nobody is reached, what it leads to goes all the
         # same. The ports are given back only when the rule is gone.
@@ -55,7 +55,8 @@ def present(reservation: Reservation) -> list[Container]:
     return list(rows.present().filter(reservation=reservation))
 
 
-def _unroute(reservation: Reservation) -> None:
+def unroute(reservation: Reservation) -> None:
+    """Its public ports lead nowhere any more, and what went through them is ended. Raises NoAnswer, CommandFailed."""
     forwards = Forward.objects.filter(endpoint__reservation=reservation)
     forwards.unwant()
     by_gateway: dict[int, list[int]] = {}

@@ -32,7 +32,7 @@ from compute.spec import (
 )
 from reservations import actions, ending
 from reservations.claims import Clock, renew
-from reservations.models import Container, Reservation, StorageProfile
+from reservations.models import Container, Endpoint, Reservation, StorageProfile
 from reservations.states import State
 from reservations.transitions import PLATFORM, note
 
@@ -378,15 +378,21 @@ def write_observation(container: Container, seen: Observed, now: datetime) -> No
 
 
 def _use_other_ports(reservation: Reservation, container: Container, clock: Clock) -> None:
-    """Take other public ports, and remove the container that could not get the old ones."""
+    """Take other public ports, and remove the container that could not get the old ones.
+
+    The gateway lets go of the old ports first: they lead to whoever sits on them now. Raises as `ending.unroute`.
+    """
+    ending.unroute(reservation)
     drivers.engine(container.node).remove(container.machine_name, key=str(reservation.key))
     with transaction.atomic(durable=True):
         renew(reservation, clock())
-        capacity.change_ports(
-            Forward.objects.select_for_update(of=("self",), no_key=True)
-            .select_related("node__gateway")
-            .filter(endpoint__reservation=reservation)
-        )
+        rows = Endpoint.objects.select_related("forward__gateway", "forward__node__gateway")
+        endpoints = list(rows.filter(reservation=reservation))
+        old = [endpoint.forward for endpoint in endpoints]
+        fresh = capacity.change_ports(old, clock(), actions.port_rest())
+        for endpoint, forward in zip(endpoints, fresh, strict=True):
+            endpoint.forward = forward
+            endpoint.save(update_fields=["forward"])
         note(
             reservation,
             "A port of the node was in use by something else; the address changed.",

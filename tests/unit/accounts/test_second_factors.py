@@ -13,7 +13,7 @@ from django.db import connection
 from django.test import Client
 
 from accounts import sealing
-from accounts.models import AuditEntry, User
+from accounts.models import AuditEntry
 from tests.factories import PASSWORD, make_user
 from tests.unit.accounts.conftest import SECRET, code, give_app, log_in
 

@@ -318,18 +318,19 @@ def test_the_database_itself_refuses_a_port_that_is_held(same: str, name: str) -
         )
 
 
-def test_other_ports_are_others_and_not_yet_applied() -> None:
+def test_other_ports_are_others_and_the_old_ones_rest() -> None:
     make_node()
     _, forwards = place(wanted(), WEB, PortRequest("ssh", "ssh", 22))
-    Forward.objects.update(applied=True)
     before = {forward.public_port for forward in forwards}
 
     with transaction.atomic():
-        capacity.change_ports(Forward.objects.select_related("node__gateway"))
+        fresh = capacity.change_ports(forwards, at(0.5), HOUR / 12)
 
-    after = set(Forward.objects.values_list("public_port", "node_port", "applied"))
-    assert len(after) == 2
-    assert all(public == node and public not in before and not applied for public, node, applied in after)
+    after = {(row.public_port, row.node_port, row.name, row.applied) for row in fresh}
+    assert {name for _, _, name, _ in after} == {"web", "ssh"}
+    assert all(public == node and public not in before and not applied for public, node, _, applied in after)
+    old = Forward.objects.filter(public_port__in=before)
+    assert {(row.released_at, row.during.upper) for row in old} == {(at(0.5), at(0.5) + HOUR / 12)}
 
 
 # ---- the next slot ----------------------------------------------------------------------------------------

@@ -124,7 +124,7 @@ Fault = tuple[Any, str, Any, Callable[[Schedules, Script], None], tuple[Any, ...
 FAULTS: dict[str, Fault] = {
     "released before it is gone": (ending, "remove_container", _gone_before_it_is, _delete, ("no answer",)),
     "what may be there is not held": (ending, "hold_on", _nothing, _end_of_one_on_a_silent_node, ("crash",)),
-    "a rule is left at the end": (ending, "_unroute", _nothing, _delete, ("crash",)),
+    "a rule is left at the end": (ending, "unroute", _nothing, _delete, ("crash",)),
     "a volume is left mounted": (volumes, "remove_local", _nothing, _delete, ("crash",)),
     "older generations stay": (watch, "_remove_left_behind", _nothing, _cut_off, ("crash",)),
     "orphans go at once": (sightings, "GRACE", timedelta(0), _nobodys, ("crash",)),

@@ -60,9 +60,10 @@ def test_a_taken_port_is_given_up_for_another(
 
     running = machines.settle(reservation)
 
-    new = Forward.objects.get().public_port
+    new = running.endpoints.get().port
     assert running.state == "running"
     assert new != old
+    assert not Forward.objects.get(public_port=old).wanted
     assert gateway.open_ports == {new}
     assert Event.objects.filter(text__contains="the address changed").count() == 1
 
