@@ -1,6 +1,18 @@
 """Every address of /monitor/."""
 
-from monitoring.views import capacity, container, containers, drift, events, fleet, incidents, money, node, report, what_if
+from monitoring.views import (
+    capacity,
+    container,
+    containers,
+    drift,
+    events,
+    fleet,
+    incidents,
+    money,
+    node,
+    report,
+    what_if,
+)
 
 app_name = "monitor"
 urlpatterns = [
