@@ -291,7 +291,8 @@ def test_unknown_images_are_told_and_their_numbers_skipped(
     leftovers.sweep_servers()
     assert sequence() == known.pk + 70
     node = Node.objects.get()
-    told = [(found.where, found.sentence) for found in [*drift._volumes(node), *doctor._storage(NOW)]]
+    told = [(found.where, found.sentence) for found in drift._volumes(node)]
+    told += [(found.where, found.sentence) for found in doctor._storage(NOW)]
     assert [found for found in told if "does not know" in found[1]] == [
         (node.name, "the image of vol-900000 is there, and the database does not know it"),
         (server.name, f"{unknown} is stored, and the database does not know it"),

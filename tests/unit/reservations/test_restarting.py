@@ -32,9 +32,14 @@ def texts(row: Reservation) -> list[str]:
 
 
 def test_it_is_stopped_and_started_where_it_is(machines: Machines, running: Reservation, monkeypatch: Any) -> None:
-    engine, stops = next(iter(machines.engines.values())), []
+    engine, stops = next(iter(machines.engines.values())), list[str]()
     stop = engine.stop
-    monkeypatch.setattr(engine, "stop", lambda name, grace_s: (stops.append(name), stop(name, grace_s)))
+
+    def noted(name: str, grace_s: int) -> None:
+        stops.append(name)
+        stop(name, grace_s)
+
+    monkeypatch.setattr(engine, "stop", noted)
     machines.clock.forward(seconds=30)
 
     ask(running)
