@@ -111,7 +111,8 @@ def disks(look: Look) -> Iterator[Condition | Blind]:
             if not size or free is None:
                 continue
             known, percent = True, 100 * free / size
-            if threshold.too_low(percent, look.stands("disk_short", subject)):
+            # One that is nearly full is told as that.
+            if not node.disk_problem and threshold.too_low(percent, look.stands("disk_short", subject)):
                 low.append(f"{percent:.0f} % of the disk with {place} are free ({free} of {size} MiB)")
         if low:
             mend = (
