@@ -3,22 +3,25 @@
 A move is a new generation. The old one keeps its allocation until it was seen to be gone, and is never billed.
 """
 
+import logging
 from collections.abc import Collection
 from datetime import datetime
 
 from django.db import transaction
 
 from accounts import audit
-from compute import capacity
+from compute import capacity, forwarding
 from compute.capacity import NoCapacity, PortRequest
-from compute.models import Forward, Node
+from compute.models import Forward, Gateway, Node
 from compute.scheduler import Request
+from compute.shell import CommandFailed, NoAnswer
 from reservations import actions
 from reservations.claims import renew
 from reservations.models import Container, Endpoint, Reservation
 from reservations.states import State
 from reservations.transitions import PLATFORM, note, transition
 
+logger = logging.getLogger(__name__)
 # In the history of what was moved; reports count them by these (monitoring/reports.py).
 MOVED = "it is started on another node."
 LOST_DATA = "What was on its local volume is lost."
@@ -65,7 +68,7 @@ def move(
             node=allocation.node,
             allocation=allocation,
         )
-        _move_forwards(reservation, old, allocation.node, now)
+        left_behind = _move_forwards(reservation, old, allocation.node, now)
         Reservation.objects.filter(pk=reservation.pk, claim_token=reservation.claim_token).update(
             generation=reservation.generation, attempts=0, restarts=0
         )
@@ -85,15 +88,25 @@ def move(
             places = {"from": old.node.name, "to": allocation.node.name}
             audit.record(by=by, action="reservation.move", target=f"reservation:{reservation.pk}", **places)
         reservation.attempts = 0
+    if left_behind:
+        _cut(old.node.gateway, left_behind)
     return allocation.node
 
 
-def _move_forwards(reservation: Reservation, old: Container, node: Node, now: datetime) -> None:
-    """The same public ports lead to the new node; behind another gateway they become other ones."""
+def _cut(gateway: Gateway, forwards: list[Forward]) -> None:
+    """The gateway that it leaves leads nowhere with these any more; or does so with its next round."""
+    try:
+        forwarding.sync(gateway, only_for=[forward.pk for forward in forwards])
+    except (NoAnswer, CommandFailed) as problem:
+        logger.warning("gateway %s: what moved away is not cut yet: %s", gateway.name, problem)
+
+
+def _move_forwards(reservation: Reservation, old: Container, node: Node, now: datetime) -> list[Forward]:
+    """The same public ports lead to the new node; behind another gateway they become other ones. Those left behind."""
     endpoints = list(Endpoint.objects.select_related("forward__gateway").filter(reservation=reservation))
     if node.gateway_id == old.node.gateway_id:
         capacity.turn_ports(Forward.objects.filter(endpoint__in=endpoints), node)
-        return
+        return []
     ports = [PortRequest(e.name, e.kind, e.container_port) for e in endpoints]
     fresh = capacity.lend_ports(node, ports, max(now, reservation.start), reservation.end + actions.port_rest())
     left_behind = [endpoint.forward for endpoint in endpoints]
@@ -101,3 +114,4 @@ def _move_forwards(reservation: Reservation, old: Container, node: Node, now: da
         endpoint.forward = forward
         endpoint.save(update_fields=["forward"])
     capacity.release_ports(left_behind, now, actions.port_rest())
+    return left_behind

@@ -20,7 +20,7 @@ FINAL = {"ended", "failed"}
 MOVING = {"starting", "ending"}
 TABLES = {
     "reservations": 'SELECT id, state, start, "end", ram_mib, generation, look_at, deadline, ended_at, claim_owner,'
-    " claim_token, wish, reason, attempts FROM reservations_reservation",
+    " claim_token, wish, reason, attempts, restart_asked_at FROM reservations_reservation",
     "containers": "SELECT c.id, c.reservation_id, c.generation, n.name AS node, c.gone_at, a.taken_at, a.released_at,"
     " a.ram_mib, a.cores, c.volume_id, upper(a.during) AS held_until, r.generation > c.generation AS old,"
     " 'berth-' || c.reservation_id || '-' || c.generation || '-main' AS machine_name"
@@ -151,6 +151,10 @@ def _lent(world: World, rows: Rows, lent: dict[str, Held]) -> Iterator[str]:
 def _rules(world: World, rows: Rows) -> Iterator[str]:
     """Promises 2 and 4: a public port leads to the container of whoever has it, and to nobody else's."""
     owners = {(f.gateway, f.public_port): f.reservation_id for f in rows.forwards if f.released_at is None}
+    # What moved to another gateway left these; the row tells that they are still to be cut, and the ports rest.
+    to_be_cut = {
+        (f.gateway, f.public_port) for f in rows.forwards if f.released_at and f.applied and f.reservation_id is None
+    }
     for name, gateway in world.gateways.items():
         ports = [line.split("--dport ")[1].split()[0] for line in gateway.rules.nat]
         if len(ports) != len(set(ports)):
@@ -159,6 +163,8 @@ def _rules(world: World, rows: Rows) -> Iterator[str]:
             public = int(line.split("--dport ")[1].split()[0])
             address, _, port = line.rsplit(" ", 1)[1].rpartition(":")
             owner = owners.get((name, public))
+            if owner is None and (name, public) in to_be_cut:
+                continue
             if owner is None:
                 yield f"2: {name} forwards {public}, which nobody has"
             for engine in world.engines.values():
@@ -213,6 +219,8 @@ def unsettled(world: World, rows: Rows, now: datetime) -> Iterator[str]:
             yield f"7: {row.id} does not come to rest: {row.state}, {row.reason}"
         if (row.state == "stopped") != (row.wish == "stop") and row.state in {"running", "stopped"}:
             yield f"7: {row.id} is {row.state}, the wish is {row.wish}"
+        if row.restart_asked_at:
+            yield f"7: {row.id} is {row.state}, and nobody restarts it"
         present = [c for c in rows.containers if c.reservation_id == row.id and not c.gone_at]
         if [c.generation for c in present] != [row.generation]:
             yield f"1: {row.id} of generation {row.generation} has {[(c.generation, c.node) for c in present]}"

@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import timedelta
 
+from compute import health
 from compute import tasks as machine_tasks
 from compute.models import Node
 from reservations import claims, reconcile, tasks
@@ -96,8 +97,10 @@ class Workers:
         rows, world = Rows.read(), self.world
         ailing = Node.objects.exclude(health=Node.Health.OK, failures=0).values_list("name", flat=True)
         silent = {name for name, engine in world.engines.items() if engine.trouble.silent}
+        # Who was seen once is probed again before that is too long ago, as by the timetable: else the brake would act.
+        unseen = Node.objects.filter(last_seen_at__lt=world.clock.now - health.UNSEEN_AFTER / 2)
         return {
-            "probe": silent | set(ailing),
+            "probe": silent | set(ailing) | set(unseen.values_list("name", flat=True)),
             # a node that comes back is in service again once a watch round found nothing old on it
             "watch": {name for name in world.engines if differs(world, rows, name)} | set(ailing),
             "volumes": {name for name in world.engines if any(volumes_differ(world, rows, name))},
