@@ -24,9 +24,7 @@ def _plain_http(settings: Any) -> None:
 
 @pytest.fixture
 def node() -> Node:
-    return make_node(
-        "one", ram_mib=65_536, cores=Decimal(64), engine_url="unix:///nowhere.sock"
-    )  # who asks gets no answer
+    return make_node("one", ram_mib=65_536, cores=Decimal(64))
 
 
 @pytest.fixture
