@@ -68,6 +68,7 @@ class Look:
     trusted: str  # the ca.pem that it has
     started_by: str  # systemd's command line for the engine; "" without systemd
     running: int | None  # containers; None: its engine does not say
+    held: int  # containers by their processes, whatever its engine says
     survives: bool  # they survive a restart
     unfinished: bool  # a restart was still to come when an earlier run ended
 
@@ -87,6 +88,7 @@ def look(host: Host, plan: Plan) -> Look:
         trusted=text.get("ca", ""),
         started_by=_command_line(text.get("unit", "")),
         running=int(running[0]) if running and running[0].isdigit() else None,
+        held=int(text["held"]),
         survives=running[1:] == ["true"],
         unfinished="unfinished" in text,
     )
@@ -114,11 +116,8 @@ class Enrolment:
         unit = engine_config.drop_in(found.started_by)
         silent = "" if certificate or changed or unit or found.unfinished else self._silence()
         restart = bool(certificate or changed or unit or found.unfinished or silent)
-        if restart and found.running and not found.survives and not self.plan.may_end_containers:
-            raise NotReady(
-                f"{found.running} containers run on it, and would end with the restart of its engine (live-restore is"
-                " off). Drain it first, or say --may-end-containers."
-            )
+        if restart and not self.plan.may_end_containers:
+            self._must_end_nothing(found)
         steps = _sentences(certificate, changed, unit, found, silent, self.plan)
         if dry_run:
             for sentence in steps:
@@ -157,6 +156,19 @@ class Enrolment:
             docker = " Docker is not installed: see https://docs.docker.com/engine/install/debian/."
             raise NotReady(
                 f"it lacks {', '.join(found.missing)}{packages}.{docker if 'dockerd' in found.missing else ''}"
+            )
+
+    def _must_end_nothing(self, found: Look) -> None:
+        """That an engine does not say what runs is no sign that nothing does: then its processes are counted."""
+        if found.running and not found.survives:
+            raise NotReady(
+                f"{found.running} containers run on it, and would end with the restart of its engine (live-restore is"
+                " off). Drain it first, or say --may-end-containers."
+            )
+        if found.running is None and found.held:
+            raise NotReady(
+                f"its engine does not say what runs, and {found.held} containers do, which its restart may end."
+                " Drain it first, or say --may-end-containers."
             )
 
     def _certificate_problem(self, found: Look) -> str:
@@ -258,6 +270,7 @@ for program in "$@"; do command -v "$program" >/dev/null 2>&1 || echo "$program"
 [ ! -e "$tls/key.pem" ] || openssl pkey -in "$tls/key.pem" -pubout 2>/dev/null | say public
 [ ! -d /run/systemd/system ] || systemctl show -p ExecStart docker.service 2>/dev/null </dev/null | say unit
 timeout 10 docker info --format '{{.ContainersRunning}} {{.LiveRestoreEnabled}}' 2>/dev/null </dev/null | say running
+cat /proc/[0-9]*/comm 2>/dev/null | grep -cx containerd-shim | say held # each holds a container; 15 letters are kept
 exit 0
 """
 _REQUEST = """

@@ -162,7 +162,7 @@ def _not_checked(machine: str, name: str, problem: str) -> Difference:
 
 
 def mend(asked: Iterable[Difference], *, by: object, clock: Callable[[], datetime]) -> list[Outcome]:
-    """Look at each again, and mend what is still there; one audit row for each that was touched.
+    """Look at each again, and mend what is still there and would be mended as was shown; one audit row for each.
 
     The rules of a gateway are applied as one: the first of them mends all.
     """
@@ -188,6 +188,8 @@ def _mend_on(machine: str, asked: Sequence[Difference], by: object, clock: Calla
         elif found is None:
             yield Outcome(difference, False, f"{difference.subject} on {difference.where}: it has healed meanwhile.")
             forget(difference)
+        elif found.would != difference.would:
+            yield Outcome(difference, False, f"{found.subject} on {found.where} is another thing by now: look again.")
         elif is_rule and applied:
             yield Outcome(difference, True, applied)
             forget(difference)

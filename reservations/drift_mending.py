@@ -66,6 +66,14 @@ def _left_on_disk(found: Difference, now: datetime) -> str:
     return f"Took {found.subject} away from {found.where}."
 
 
+def _mount(found: Difference, now: datetime) -> str:
+    row = _note(found, PREFIX + found.subject, now)
+    _wait_for_grace(row, now)
+    if not leftovers.unmount(row):
+        raise NotNow(f"{found.subject} on {found.where} was not unmounted: somebody uses it.")
+    return f"Unmounted {found.subject} on {found.where}."
+
+
 def _wait_for_grace(row: Orphan, now: datetime) -> None:
     left = GRACE - (now - row.first_seen_at)
     if left.total_seconds() > 0:
@@ -123,7 +131,7 @@ MENDERS: dict[Kind, Callable[[Difference, datetime], str]] = {
     Kind.STRAY: _stray,
     Kind.LEFT_BEHIND: _left_behind,
     Kind.NOT_RUNNING: _not_running,
-    Kind.MOUNT: _left_on_disk,
+    Kind.MOUNT: _mount,
     Kind.IMAGE_LEFT: _left_on_disk,
     Kind.RULE_MISSING: _rules,
     Kind.RULE_STRANGE: _rules,

@@ -92,6 +92,20 @@ def take_away(row: Orphan) -> bool:
     return True
 
 
+def unmount(row: Orphan) -> bool:
+    """Unmount what was noted and is past its grace, if nobody uses it now; whether it is. Its image stays.
+
+    Raises NoAnswer or CommandFailed.
+    """
+    host, name = drivers.host(row.node), row.name.removeprefix(PREFIX)
+    if host is None or not _unused(row.node, {name}):
+        return False
+    volumes.unmount(host, name)
+    logger.warning("unmounted %s on %s: no reservation uses it there", name, row.node.name)
+    row.delete()
+    return True
+
+
 def _take_away(node: Node, host: Host, name: str, images: set[str]) -> bool:
     if not _unused(node, {name}):  # asked again: it may have been attached since the list was made
         return False

@@ -182,8 +182,8 @@ def _running(reservation: Reservation, clock: Clock) -> bool:
                 token=reservation.claim_token,
             )
             return look_later(reservation, reservation.end)
-        if reservation.restart_asked_at is not None and seen.presence == Presence.RUNNING:
-            restarting.carry_out(reservation, container, engine, clock)
+        if reservation.restart_asked_at is not None and seen.presence in {Presence.RUNNING, Presence.EXITED}:
+            restarting.carry_out(reservation, container, engine, seen, clock)
             return True
         if seen.presence == Presence.RUNNING and degraded.heal(reservation, container, clock):
             return True

@@ -10,6 +10,8 @@ from django.db import transaction
 
 from accounts import audit
 from compute.engine import ContainerEngine
+from compute.spec import Observed, Presence
+from reservations import starting
 from reservations.claims import Clock
 from reservations.hints import hint_after_commit
 from reservations.models import Container, Reservation
@@ -37,8 +39,17 @@ def restart(*, reservation: Reservation, by: object, reason: str, now: datetime)
         hint_after_commit(row.pk)
 
 
-def carry_out(reservation: Reservation, container: Container, engine: ContainerEngine, clock: Clock) -> None:
-    """Stop it and let it be started again. Dying in between, it is stopped again at the next look, which is nothing."""
+def carry_out(
+    reservation: Reservation, container: Container, engine: ContainerEngine, seen: Observed, clock: Clock
+) -> None:
+    """Stop it and let it be started again. Dying in between, it is stopped again at the next look, which is nothing.
+
+    One that is found ended was stopped by an earlier try, whose answer was lost: it is paid for until it was last seen
+    to run, and has not failed by itself.
+    """
+    runs = seen.presence == Presence.RUNNING
+    if runs:
+        starting.write_observation(container, seen, clock())
     engine.stop(container.machine_name, grace_s=GRACE_S)
     transition(
         reservation,
@@ -47,5 +58,6 @@ def carry_out(reservation: Reservation, container: Container, engine: ContainerE
         by=PLATFORM,
         now=clock(),
         token=reservation.claim_token,
+        served_until=None if runs else container.observed_at,
         restarts=0,
     )

@@ -313,6 +313,7 @@ class Machine:
         monkeypatch.setattr(enrolment, "PROGRAMS", ("openssl", "sh"))
         monkeypatch.setattr(enrolment, "ANSWER_S", 0.0)
         monkeypatch.setattr(enrolment, "_CHECK", enrolment._CHECK.replace("dockerd --validate", "true"))
+        monkeypatch.setattr(enrolment, "_LOOK", enrolment._LOOK.replace("/proc/", f"{folder}/proc/"))
         self.said: list[str] = []
         self.plan = Plan(
             name="one",
@@ -467,6 +468,30 @@ def test_containers_are_not_ended_by_the_way(machine: Machine, monkeypatch: pyte
 
     assert refused == {}
     assert machine.times_restarted == 2
+
+
+def test_an_engine_that_does_not_say_what_runs_is_not_restarted_over_containers(machine: Machine) -> None:
+    for number, name in ((1, "systemd"), (20, "containerd"), (21, "containerd-shim"), (22, "containerd-shim")):
+        process = machine.folder / f"proc/{number}"
+        process.mkdir(parents=True)
+        (process / "comm").write_text(f"{name}\n")
+    before = machine.contents()
+
+    with pytest.raises(NotReady, match="does not say what runs, and 2 containers do"):
+        machine.run()
+    assert machine.contents() == before
+    machine.run(may_end_containers=True)
+
+    assert machine.times_restarted == 1
+
+
+def test_an_engine_that_is_down_and_holds_nothing_is_started(machine: Machine) -> None:
+    (machine.folder / "proc/20").mkdir(parents=True)
+    (machine.folder / "proc/20/comm").write_text("containerd\n")
+
+    machine.run()
+
+    assert machine.times_restarted == 1
 
 
 def test_what_a_machine_lacks_is_named(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,6 +111,11 @@ def press(browser: Client, **values: str) -> str:
     return words(answer)
 
 
+def mend_all(browser: Client) -> str:
+    """What the latest look found, as it was read on the page."""
+    return press(browser, all=str(DriftLook.objects.latest("asked_at").pk))
+
+
 def key_of(kind: Kind) -> str:
     return next(difference.key for difference in found() if difference.kind == kind)
 
@@ -125,6 +130,9 @@ def test_strangers_are_told_nothing_and_only_who_may_change_nodes_mends() -> Non
         assert getattr(browser_of(make_user()), ask)(address).status_code == 404
     assert browser_of(staff()).get(PAGE).status_code == 200
     assert browser_of(staff()).post(MEND, {"all": "1"}).status_code == 403
+    assert browser_of(staff()).post(LOOK).status_code == 403
+    assert "Look now" not in words(browser_of(staff()).get(PAGE))
+    assert not DriftLook.objects.exists()
     assert browser_of(staff("change_node")).get(MEND).status_code == 405
 
 
@@ -160,7 +168,10 @@ def test_a_flushed_gateway_and_a_stray_container_are_seen_with_what_mending_woul
     assert f"lacks the rule {lost}" in page
     assert f"On gate: iptables -t nat {lost}" in page
     assert f"Remove the container, network and volume entry {stray} from one" in page
-    assert "Mend all" in page
+    assert "Mend all 2" in page
+    asks = page[page.index('id="mend-all"') : page.index("Do all of this")]
+    assert f"On gate: iptables -t nat {lost}" in asks
+    assert f"Remove the container, network and volume entry {stray} from one" in asks
 
 
 def test_a_silent_machine_is_not_checked_and_never_fine(
@@ -354,7 +365,7 @@ def test_foreign_containers_are_never_seen_or_touched(
     forged = Difference(Kind.STRAY, f"node:{node.pk}", "one", STRAY, "", "", 1, "Remove it")
     DriftLook.objects.update(found=[drift.as_json(forged)])
 
-    one, everything = press(admin, key=forged.key), press(admin, all="1")
+    one, everything = press(admin, key=forged.key), mend_all(admin)
 
     assert set(engine.containers) == {"somebodys-database", STRAY}
     assert all(container.presence == "running" for container in engine.containers.values())
@@ -433,7 +444,7 @@ def test_a_mount_that_nobody_uses_is_taken_away_and_what_is_no_volume_of_ours_is
     seen = {row.subject: row.can_be_mended for row in found()}
     Orphan.objects.update(first_seen_at=timezone.now() - timedelta(seconds=61))
 
-    press(admin, all="1")
+    mend_all(admin)
 
     assert seen == {"vol-77": True, "strange": False}
     assert unmounted == ["vol-77"]
@@ -448,20 +459,75 @@ def test_a_volume_that_is_attached_meanwhile_stays_mounted(
     monkeypatch.setattr(volumes, "list_mounted", lambda host: {f"volumes/{volume}"})
     monkeypatch.setattr(volumes, "list_local", lambda host: set())
     monkeypatch.setattr(volumes, "list_remote", lambda host, store: set())
-
-    def attached_now(host: object) -> tuple[set[str], set[str]]:
-        Volume.objects.update(node=node, state=Volume.State.ATTACHED)
-        return set(), set()
-
-    monkeypatch.setattr(volumes, "list_both", attached_now)
     monkeypatch.setattr(volumes, "unmount", lambda host, name: unmounted.append(name))
     asked = [row for row in found() if row.kind == Kind.MOUNT]
+
+    def attached_now(host: object) -> set[str]:
+        Volume.objects.update(node=node, state=Volume.State.ATTACHED)
+        return {f"volumes/{volume}"}
+
+    monkeypatch.setattr(volumes, "list_mounted", attached_now)
     Orphan.objects.update(first_seen_at=timezone.now() - timedelta(seconds=61))
 
     [outcome] = drift.mend(asked, by="test", clock=timezone.now)
 
-    assert not outcome.done
+    assert (outcome.done, outcome.sentence) == (False, f"{volume} on one was not unmounted: somebody uses it.")
     assert unmounted == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "done"), [(Kind.MOUNT, ("unmount", "Unmounted")), (Kind.IMAGE_LEFT, ("remove_local", "Took"))]
+)
+def test_a_mount_is_unmounted_and_only_the_other_button_deletes_its_image(
+    kind: Kind, done: tuple[str, str], machines: Machines, node: Node, admin: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines.with_ssh = True
+    volume = Volume.objects.create(size_gb=1, state=Volume.State.REMOVED)
+    name, deeds = volume.machine_name, list[tuple[str, str]]()
+    monkeypatch.setattr(volumes, "list_mounted", lambda host: {f"volumes/{name}"})
+    monkeypatch.setattr(volumes, "list_local", lambda host: {name})
+    monkeypatch.setattr(volumes, "list_both", lambda host: ({f"volumes/{name}"}, {name}))
+    monkeypatch.setattr(volumes, "unmount", lambda host, name: deeds.append(("unmount", name)))
+    monkeypatch.setattr(volumes, "remove_local", lambda host, spec: deeds.append(("remove_local", spec.name)))
+    key = key_of(kind)
+    Orphan.objects.update(first_seen_at=timezone.now() - timedelta(seconds=61))
+
+    page = press(admin, key=key)
+
+    deed, word = done
+    assert deeds == [(deed, name)]
+    assert f"{word} {name}" in page
+
+
+def test_a_button_does_what_it_said_or_nothing(machines: Machines, engine: FakeEngine, admin: Client) -> None:
+    stray = put_stray(machines, engine, seen_s=100)
+    key = key_of(Kind.STRAY)
+    look_before = DriftLook.objects.get()
+    [row] = look_before.found
+    look_before.found = [row | {"would": f"Stop {stray} on one and keep it there in quarantine"}]
+    look_before.save()
+
+    page = press(admin, key=key)
+
+    assert stray in engine.containers
+    assert f"{stray} on one is another thing by now: look again." in page
+    assert not AuditEntry.objects.filter(action="drift.mend").exists()
+
+
+def test_mend_all_does_what_was_read_or_nothing(
+    machines: Machines, engine: FakeEngine, gateway: FakeGateway, admin: Client
+) -> None:
+    run_one(machines)
+    gateway.flush()
+    read = look()
+    look()
+
+    page = press(admin, all=str(read.pk))
+
+    assert "There was another look since: nothing was done." in page
+    assert gateway.rules.nat == []
+    mend_all(admin)
+    assert gateway.rules.nat != []
 
 
 def test_mend_all_mends_what_it_can_with_one_apply_for_a_gateway(
@@ -474,7 +540,7 @@ def test_mend_all_mends_what_it_can_with_one_apply_for_a_gateway(
     applied = gateway.applied
     look()
 
-    press(admin, all="1")
+    mend_all(admin)
 
     assert stray not in engine.containers
     assert gateway.applied == applied + 1

@@ -15,7 +15,7 @@ from compute.capacity import NoCapacity
 from compute.load_steps import wrong_steps
 from compute.models import Gateway, Node
 from compute.spec import LABEL_GENERATION, LABEL_KEY, LABEL_RESERVATION, Presence
-from reservations import actions, extending, lost, relocation
+from reservations import actions, extending, lost, relocation, restarting
 from reservations.models import Reservation, WorkspaceVolume
 from reservations.states import LIVE
 from tests.factories import make_booking, make_service, make_size, profile
@@ -27,7 +27,7 @@ HALF_HOUR = timedelta(minutes=30)
 MOST = 3  # reservations at once: what goes wrong between many goes wrong between three
 SECONDS = [1, 4, 12, 45, PAST_CLAIM.total_seconds(), 700, 1800, 3700]
 INSIDE = ["other worker", "overtaken", "delete", "stop", "resume", "extend", "watch", "probe", "volumes"]
-INSIDE += ["ends", "drain", "move"]
+INSIDE += ["ends", "drain", "move", "restart"]
 DEEDS = st.one_of(
     st.just(("crash",)),
     st.just(("crash",)),
@@ -187,6 +187,8 @@ class Schedules(RuleBasedStateMachine):
             self.extend(0)
         elif what == "move" and reservation:
             self.relocate(reservation, None, True)
+        elif what == "restart" and reservation:
+            self.ask_for_restart(reservation)
 
     # ---- operators ----------------------------------------------------------------------------------------
 
@@ -207,6 +209,17 @@ class Schedules(RuleBasedStateMachine):
                 reservation=reservation, to=node, lose_local_data=lose, by="operator", now=self.world.clock.now
             )
             tally["moved"] += 1
+
+    @rule(which=WHICH, script=SCRIPTS)
+    def restart(self, which: int, script: Script) -> None:
+        if reservation := self.chosen(which):
+            self.ask_for_restart(reservation)
+            self.look_at_one(which, script)
+
+    def ask_for_restart(self, reservation: Reservation) -> None:
+        with suppress(restarting.CannotRestart):
+            restarting.restart(reservation=reservation, by="operator", reason="It hangs.", now=self.world.clock.now)
+            tally["restarts asked for"] += 1
 
     @rule(node=NODES)
     def declare_lost(self, node: str) -> None:
