@@ -18,8 +18,9 @@ Call = Callable[..., Any]
 
 
 @pytest.fixture(autouse=True)
-def _plain_http(settings: Any) -> None:
+def _plain_http_and_no_engines(settings: Any) -> None:
     settings.SECURE_SSL_REDIRECT = False
+    settings.BERTH_TLS_DIR = None  # an engine on tcp:// refuses to be asked, whatever the environment
 
 
 @pytest.fixture

@@ -180,7 +180,7 @@ def _node_of(ground: Ground) -> Node:
 def _observed(ground: Ground) -> ObservedContainer:
     """The owner's container as its engine showed it; the node is one that cannot be asked."""
     node, now = _node_of(ground), timezone.now()
-    Node.objects.filter(pk=node.pk).update(engine_url="unix:///nowhere.sock")
+    Node.objects.filter(pk=node.pk).update(engine_url="tcp://127.0.0.1:9")
     name = Container.objects.get(reservation=ground.reservation).machine_name
     seen = {"name": name, "state": "running", "first_seen_at": now, "changed_at": now}
     of_owner = {"node": node, "engine_id": "f00", "reservation_id": ground.reservation.pk}

@@ -1,5 +1,8 @@
 """Each bad setting stops the start with its sentence."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,8 +74,6 @@ def test_the_file_of_the_environment_overrides_nothing(monkeypatch: pytest.Monke
 
     env.load_env_file()
 
-    import os
-
     assert (os.environ["BERTH_X1"], os.environ["BERTH_X2"]) == ("from the caller", "also")
 
 
@@ -82,3 +83,16 @@ def test_a_file_that_was_named_and_is_missing_is_an_error(monkeypatch: pytest.Mo
 
     with pytest.raises(BadSetting, match="names /nowhere/env, which does not exist"):
         env.load_env_file()
+
+
+@pytest.mark.parametrize(
+    "address", ["https://bob:s3cret@hooks.example.org/", "https://hooks.example.org/s3cret\x7f", "ftp://s3cret.example"]
+)
+def test_an_address_of_a_webhook_that_is_none_stops_the_start_and_is_not_repeated(address: str) -> None:
+    argv = [sys.executable, "-c", "import portal.settings"]
+    wanted = os.environ | {"BERTH_ALERT_WEBHOOK": address}
+    done = subprocess.run(argv, cwd=env.ROOT, env=wanted, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "The setting BERTH_ALERT_WEBHOOK must be an http(s) address" in done.stderr
+    assert "s3cret" not in done.stderr
