@@ -8,6 +8,7 @@ from django.db.models import Max
 from monitoring.models import Heartbeat
 
 ALIVE_FOR = timedelta(seconds=20)  # after its last sign; it gives one every five seconds
+MISSED_AFTER = timedelta(seconds=30)  # a look that somebody takes every five seconds
 KEEP = timedelta(days=1)  # a row of one that did not end cleanly, so that it is missed
 
 
@@ -33,6 +34,20 @@ def last_look() -> datetime | None:
     """When any of them looked for what is wrong last."""
     last: datetime | None = Heartbeat.objects.aggregate(last=Max("looked_at"))["last"]
     return last
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Whether anybody looks for what is wrong, and when that was done last, if a process that did is known."""
+
+    last: datetime | None
+    is_kept: bool
+
+
+def watch(now: datetime) -> Watch:
+    """One query."""
+    last = last_look()
+    return Watch(last, last is not None and last > now - MISSED_AFTER)
 
 
 def leave(name: str) -> None:

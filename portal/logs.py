@@ -19,16 +19,18 @@ QUIET = (
 )
 EXTRAS = ("status", "status_code", "method", "path", "route", "duration_s", "task", "pid")  # of a record, that are told
 HIDDEN = "[hidden]"
-# A net below the rule that no secret is logged: what a message, or a library's error in it, might hold.
+# A net below the rule that no secret is logged: what a message, or a library's error in it, might hold. Strangers
+# send what is logged: a name is looked at from its begin only, and its end is bounded; else a long one takes seconds.
 SECRETS = (
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}"), rf"\1 {HIDDEN}"),
     (re.compile(r"\bberth_[\w-]{16,}"), HIDDEN),  # tokens of the API
     (re.compile(r"\b((?:sk|rk)_(?:live|test)|whsec)_\w+"), HIDDEN),  # Stripe's
-    (re.compile(r"(\w+://[^\s:/@]*):[^\s/@]+@"), rf"\1:{HIDDEN}@"),  # password in an address
+    (re.compile(r"((?<!\w)\w+://[^\s:/@]*):[^\s/@]+@"), rf"\1:{HIDDEN}@"),  # password in an address
     (re.compile(r"(/password/reset/key/|/confirm-email/)[^/\s\"']+"), rf"\1{HIDDEN}"),
     (
         re.compile(
-            r"(?i)\b([\w-]*(?:password|passwd|secret|token|credentials?|api_?key|signature|sessionid|csrf\w*)"
+            r"(?i)(?<![\w-])([\w-]*(?:password|passwd|secret|token|credentials?|apikey|(?:api|secret|access|private)[_-]key"
+            r"|signature|sessionid|csrf\w{0,40})"
             r"[\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&\"'}]+)"
         ),
         rf"\1{HIDDEN}",
@@ -93,7 +95,7 @@ def _as_text(logger: WrappedLogger, method: str, event: EventDict) -> str:
     at = str(event.pop("at", ""))[:23].replace("T", " ")
     head = f"{at} {str(event.pop('level', '')).upper()} {event.pop('logger', '')}: {_one_line(event.pop('event', ''))}"
     traceback = str(event.pop("exception", "") or "")
-    known = " ".join(f"{name}={_one_line(value)}" for name, value in event.items())
+    known = " ".join(f"{name}={_one_line(value)}" for name, value in sorted(event.items()))
     return head + (f" [{known}]" if known else "") + (f"\n{traceback}" if traceback else "")
 
 

@@ -6,6 +6,7 @@ import dj_database_url
 import django_stubs_ext
 
 from administration.theme import UNFOLD as ADMIN_THEME
+from monitoring.alerts.webhook import is_address
 from portal import env, logs
 from portal.env import ROOT
 
@@ -223,7 +224,9 @@ else:
 # ---- alerts -----------------------------------------------------------------------------------------------
 BERTH_ALERT_MAIL = env.words("BERTH_ALERT_MAIL")  # empty: every superuser with an address
 BERTH_REPORT_MAIL = env.words("BERTH_REPORT_MAIL")  # the weekly health report
-BERTH_ALERT_WEBHOOK = env.matching("BERTH_ALERT_WEBHOOK", "", r"(https?://[^\s/]+\S*)?", "an http(s) address")
+BERTH_ALERT_WEBHOOK = env.text("BERTH_ALERT_WEBHOOK", "")
+if BERTH_ALERT_WEBHOOK and not is_address(BERTH_ALERT_WEBHOOK):  # not repeated: it may hold a secret
+    raise env.BadSetting("BERTH_ALERT_WEBHOOK", "must be an http(s) address in ASCII, no user and password in it")
 BERTH_ALERT_WEBHOOK_SECRET = env.text("BERTH_ALERT_WEBHOOK_SECRET", "")
 BERTH_ALERT_DISK_FREE_PERCENT = env.whole("BERTH_ALERT_DISK_FREE_PERCENT", 10, 0, 90)
 BERTH_ALERT_MEMORY_FREE_PERCENT = env.whole("BERTH_ALERT_MEMORY_FREE_PERCENT", 5, 0, 90)

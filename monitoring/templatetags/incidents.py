@@ -1,9 +1,11 @@
 """What the monitor's pages say of incidents: their words, their number in the navigation."""
 
 from django import template
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from monitoring import heartbeats
 from monitoring.alerts import incidents
 from monitoring.models import Incident
 
@@ -15,6 +17,12 @@ TONES = {Incident.Severity.CRITICAL: "red", Incident.Severity.WARNING: "amber", 
 def incident_count() -> int:
     """How many are open: one query."""
     return Incident.objects.open().count()
+
+
+@register.simple_tag
+def watch() -> heartbeats.Watch:
+    """Whether anybody looks: one query."""
+    return heartbeats.watch(timezone.now())
 
 
 @register.filter

@@ -1,11 +1,13 @@
 """manage.py alerts"""
 
 import json
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
+from monitoring import heartbeats
 from monitoring.alerts import delivering, incidents, wording
 from monitoring.models import Delivery, Incident
 
@@ -18,8 +20,8 @@ NOBODY = (
 
 class Command(BaseCommand):
     help = (
-        "List what is wrong and was told. Exits 1 when something critical is open, or when a test message could not be"
-        " sent or has nobody to go to."
+        "List what is wrong and was told. Exits 1 when something critical is open or nobody looks for what is wrong, or"
+        " when a test message could not be sent or has nobody to go to."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -33,23 +35,25 @@ class Command(BaseCommand):
         if test:
             self._test()
             return
-        rows = incidents.open_now()
+        rows, watch = incidents.open_now(), heartbeats.watch(timezone.now())
         over = list(Incident.objects.exclude(closed_at=None).order_by("-closed_at")[:MOST]) if also_closed else []
+        if not watch.is_kept:
+            self.stderr.write(_unwatched(watch.last))
         if as_json:
             self.stdout.write(json.dumps([_as_json(row) for row in [*rows, *over]], indent=2))
         else:
-            self._print(rows, over)
-        if any(row.severity == Incident.Severity.CRITICAL for row in rows):
+            self._print(rows, over, is_watched=watch.is_kept)
+        if not watch.is_kept or any(row.severity == Incident.Severity.CRITICAL for row in rows):
             raise SystemExit(1)
 
-    def _print(self, rows: list[Incident], over: list[Incident]) -> None:
+    def _print(self, rows: list[Incident], over: list[Incident], *, is_watched: bool) -> None:
         for row in rows:
             who = f", {row.acknowledged_by or 'somebody'} looks after it" if row.acknowledged_at else ""
             self.stdout.write(
                 f"{row.severity:<8}  {incidents.title(row)}, since {wording.moment(row.first_seen_at)}{who}"
             )
             self.stdout.write("".join(f"          {line}\n" for line in (row.sentence, row.mend) if line).rstrip())
-        if not rows:
+        if not rows and is_watched:
             self.stdout.write("Nothing is wrong that Berth knows of.")
         for row in over:
             lasted = wording.in_words((row.closed_at or row.last_seen_at) - row.first_seen_at)
@@ -68,6 +72,14 @@ class Command(BaseCommand):
             self.stdout.write(NOBODY)
         if not answers or any(problem for _, problem in answers):
             raise SystemExit(1)
+
+
+def _unwatched(last: datetime | None) -> str:
+    since = f" since {wording.moment(last)}" if last else ""
+    return (
+        f"Nobody looks for what is wrong{since}: what is new is not here, and nobody is told. See that a worker and the"
+        " beat run."
+    )
 
 
 def _as_json(row: Incident) -> dict[str, Any]:

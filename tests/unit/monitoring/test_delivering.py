@@ -5,6 +5,7 @@ import hmac
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -196,11 +197,31 @@ def test_without_a_secret_nothing_is_signed(hook: Receiver, clock: Time, setting
 
 
 @pytest.mark.parametrize(
-    "address", ["ftp://example.org/x", "file:///etc/passwd", "//example.org", "http://", "http://x:99999/"]
+    "address",
+    [
+        *("ftp://example.org/x", "file:///etc/passwd", "//example.org", "http://", "http://x:99999/"),
+        *("https://bob:s3cret@127.0.0.1/x", "https://s3cret@127.0.0.1/x", "https://@127.0.0.1/s3cret"),
+        *("http://127.0.0.1/s3cret\x7f", "http://127.0.0.1/s3 cret", "http://127.0.0.1/s3cret\n"),
+        "http://127.0.0.1/s3crét",
+    ],
 )
-def test_only_http_addresses_are_posted_to(address: str) -> None:
-    with pytest.raises(webhook.Refused):
+def test_only_http_addresses_without_a_password_are_posted_to(address: str) -> None:
+    assert not webhook.is_address(address)
+    with pytest.raises(webhook.Refused) as refused:
         webhook.post(address, {}, message="m", secret="")
+    assert "cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["bob%3as3cret%40127.0.0.1", "s3cret%7f", "s3cr%C3%A9t." + "s3cret" * 20])
+def test_what_cannot_be_posted_to_for_another_reason_is_not_quoted_either(host: str) -> None:
+    with pytest.raises((webhook.Refused, webhook.NotSent)) as refused:
+        webhook.post(f"http://{host}/s3cret", {}, message="m", secret="")
+    assert "cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8000", "https://hooks.example.org/a@b?c=d#e", "http://[::1]/"])
+def test_usual_addresses_are_addresses(address: str) -> None:
+    assert webhook.is_address(address)
 
 
 # ---- trouble ------------------------------------------------------------------------------------------------
@@ -335,6 +356,47 @@ def test_a_webhook_that_gives_no_answer_gets_the_same_message_again(
     assert first["id"] == again["id"] != other["id"]
     assert [row["name"] for row in again["incidents"]] == ["node1"]
     assert [row["name"] for row in other["incidents"]] == ["node2"]
+
+
+@contextmanager
+def dripping(what: bytes) -> Iterator[tuple[int, threading.Event]]:
+    """A receiver that sends a byte of this every tenth of a second; its port, and whether it was hung up on."""
+    over, hung_up = threading.Event(), threading.Event()
+
+    def drip() -> None:
+        caller, _ = listener.accept()
+        with caller:
+            for byte in what:
+                try:
+                    caller.send(bytes([byte]))
+                except OSError:
+                    hung_up.set()
+                    return
+                if over.wait(0.1):
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drip)
+        thread.start()
+        try:
+            yield listener.getsockname()[1], hung_up
+        finally:
+            over.set()
+            thread.join()
+
+
+@pytest.mark.parametrize("what", [b"HTTP/1.1 204 " + b"o" * 500, b"HTTP/1.1 204 OK\r\nX-Long: " + b"o" * 500])
+def test_a_webhook_that_drips_is_hung_up_on_in_time(what: bytes) -> None:
+    with dripping(what) as (port, hung_up):
+        began = time.monotonic()
+        with pytest.raises(webhook.Unsure, match="no answer in time"):
+            webhook.post(f"http://127.0.0.1:{port}/", {}, message="m", secret="", timeout_s=1.0)
+
+        assert time.monotonic() - began < 3
+        assert hung_up.wait(5)
+    for thread in [one for one in threading.enumerate() if one.name == "webhook"]:
+        thread.join(5)
+        assert not thread.is_alive()
 
 
 @pytest.mark.django_db

@@ -1,7 +1,7 @@
 """/monitor/incidents/ and manage.py alerts: what is open, who was told, who looks after it."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from io import StringIO
 from typing import Any
 
@@ -11,10 +11,11 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import AuditEntry, User
+from monitoring import heartbeats
 from monitoring.alerts import incidents
-from monitoring.models import Delivery, Incident
+from monitoring.models import Delivery, Heartbeat, Incident
 from tests.factories import make_user
-from tests.unit.monitoring.watching import ill, see
+from tests.unit.monitoring.watching import alive, ill, see
 from tests.unit.portal.doors import log_in, make_factor
 
 pytestmark = pytest.mark.django_db
@@ -25,6 +26,11 @@ PAGE = "/monitor/incidents/"
 def _plain_http(settings: Any) -> None:
     settings.SECURE_SSL_REDIRECT = False
     settings.BERTH_ALERT_MAIL = ["ops@example.org"]
+
+
+@pytest.fixture(autouse=True)
+def _watched() -> None:
+    looked(timezone.now())
 
 
 @pytest.fixture
@@ -39,6 +45,12 @@ def client(ada: User) -> Client:
     browser = Client()
     log_in(browser, ada)
     return browser
+
+
+def looked(at: datetime) -> None:
+    """A worker looked for what is wrong."""
+    alive(at, beat=False)
+    heartbeats.note_look("worker@test", at)
 
 
 def wrong(*numbers: int) -> None:
@@ -154,6 +166,20 @@ def test_nobody_to_tell_is_said(client: Client, settings: Any, ada: User) -> Non
     assert "Nobody hears of alerts" in command()[0]
 
 
+def test_that_nobody_looks_is_said_in_place_of_nothing_is_wrong(client: Client) -> None:
+    assert "Nobody looks" not in text(client)
+    looked(timezone.now() - timedelta(seconds=29))
+    assert "Nobody looks" not in text(client)
+    looked(timezone.now() - timedelta(seconds=31))
+    found = text(client)
+    assert "Nobody looks for what is wrong since <time" in found
+    assert "Nothing is wrong" not in found
+    Heartbeat.objects.all().delete()
+    found = text(client)
+    assert "Nobody looks for what is wrong: " in found
+    assert "Nothing is wrong" not in found
+
+
 def test_staff_may_look_and_need_a_permission_to_act(settings: Any) -> None:
     person = make_user("bob", is_staff=True)
     make_factor(person)
@@ -197,6 +223,13 @@ def test_the_strip_names_the_first_and_counts_the_rest() -> None:
     assert render_to_string("monitor/_incidents_strip.html", {"incidents": []}).strip() == ""
 
 
+def test_the_strip_says_that_nobody_looks() -> None:
+    from django.template.loader import render_to_string
+
+    Heartbeat.objects.all().delete()
+    assert "Nobody looks for what is wrong: " in render_to_string("monitor/_incidents_strip.html", {"incidents": []})
+
+
 # ---- manage.py alerts -------------------------------------------------------------------------------------------
 
 
@@ -220,6 +253,15 @@ def test_the_command_lists_and_exits_1_when_something_critical_is_open() -> None
     assert code == 1
     assert printed.startswith("critical  The disk of node2 is nearly full, since ")
     assert "warning   The certificate of node1 is near its end" in printed
+
+
+def test_the_command_exits_1_when_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    looked(timezone.now() - timedelta(seconds=31))
+    assert command() == ("", 1)
+    assert "Nobody looks for what is wrong since " in capsys.readouterr().err
+    Heartbeat.objects.all().delete()
+    assert command("--json") == ("[]\n", 1)
+    assert "Nobody looks for what is wrong: " in capsys.readouterr().err
 
 
 def test_the_command_prints_json_and_what_is_over() -> None:
