@@ -61,6 +61,13 @@ class BerthAdmin(ModelAdmin):
         links = [(address, title) for title, address in self.links(row) if address]
         return format_html_join(" · ", '<a class="berth-link" href="{}">{}</a>', links) or "-"
 
+    # ---- lists ------------------------------------------------------------------------------------------------------
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
+        """What is not shown is not filtered by either: a secret would be read letter by letter."""
+        field = lookup.partition("__")[0]
+        allowed: bool = field not in (self.exclude or ()) and super().lookup_allowed(lookup, value, request)
+        return allowed
+
     # ---- forms ------------------------------------------------------------------------------------------------------
     def get_autocomplete_fields(self, request: HttpRequest) -> list[str]:
         """Every field that names a row which can be searched: a list of all workspaces is no choice."""

@@ -124,6 +124,11 @@ def groups(request: HttpRequest) -> list[dict[str, Any]]:
     return found
 
 
+def group_of(label: str) -> str:
+    """The title of the group that has the model ("app.model")."""
+    return next((group.title for group in GROUPS for entry in group.entries if entry.to == label), "Administration")
+
+
 def _item(entry: Entry, known: dict[str, Any], request: HttpRequest) -> dict[str, Any] | None:
     if ":" in entry.to:
         try:

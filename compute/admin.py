@@ -4,7 +4,8 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 
 from administration.base import BerthAdmin, Link, ReadOnlyAdmin, coloured
 from administration.links import address
@@ -21,6 +22,7 @@ from compute.models import (
     Volume,
 )
 
+_IS_REMOVED = "{} is removed; manage.py add_node takes it in again."
 SEEN_OF_A_NODE: list[Any] = [
     "state",
     "health",
@@ -109,14 +111,22 @@ class NodeAdmin(BerthAdmin):
     def uncordon(self, request: HttpRequest, queryset: QuerySet[Node]) -> None:
         self._set(request, queryset, Node.State.ACTIVE)
 
-    @admin.action(description="Drain: nothing new, wait for what is there to end", permissions=["change"])
-    def drain(self, request: HttpRequest, queryset: QuerySet[Node]) -> None:
-        self._set(request, queryset, Node.State.DRAINING)
+    @admin.action(description="Drain: see first what would become of what is there", permissions=["change"])
+    def drain(self, request: HttpRequest, queryset: QuerySet[Node]) -> HttpResponse | None:
+        """The monitor's page does it, after it has shown what cannot leave."""
+        nodes = list(queryset[:2])
+        if len(nodes) > 1:
+            messages.error(request, "Drain one node at a time: what is on it needs a place on the others.")
+            return None
+        if nodes[0].state == Node.State.REMOVED:
+            messages.warning(request, _IS_REMOVED.format(nodes[0].name))
+            return None
+        return redirect("monitor:node-drain", name=nodes[0].name)
 
     def _set(self, request: HttpRequest, queryset: QuerySet[Node], state: Node.State) -> None:
         for node in queryset:
             if node.state == Node.State.REMOVED:
-                messages.warning(request, f"{node.name} is removed; manage.py add_node takes it in again.")
+                messages.warning(request, _IS_REMOVED.format(node.name))
                 continue
             actions.set_node_state(node=node, state=state, by=request.user)
             messages.success(request, f"{node.name} is {state}.")

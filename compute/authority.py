@@ -62,7 +62,11 @@ class Authority:
         return self._signed(builder, ExtendedKeyUsageOID.SERVER_AUTH)
 
     def issue_client(self, folder: Path, *, name: str, now: datetime) -> None:
-        """ca.pem, cert.pem and key.pem of a client of the engines; the key is made here. ca.pem comes last."""
+        """ca.pem, cert.pem and key.pem of a client of the engines; the key is made here. ca.pem comes last.
+
+        Raises Unusable, and changes nothing, when one of them is there already.
+        """
+        nothing_there(folder, "ca.pem", "cert.pem", "key.pem")
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         key = ec.generate_private_key(ec.SECP256R1())
         builder = self._builder(name, now, LASTS).public_key(key.public_key())
@@ -103,9 +107,13 @@ class Authority:
 
 
 def make(folder: Path, *, now: datetime) -> bool:
-    """A new authority in `folder`; False, and nothing changed, when there is one. ca.pem comes last."""
+    """A new authority in `folder`; False, and nothing changed, when there is one. ca.pem comes last.
+
+    Raises Unusable when there is a key without its ca.pem: it may be what every node trusts.
+    """
     if (folder / "ca.pem").exists():
         return False
+    nothing_there(folder, "ca.pem", "ca-key.pem")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
     name = _called("Berth authority")
@@ -125,6 +133,15 @@ def make(folder: Path, *, now: datetime) -> bool:
     _write(folder / "ca-key.pem", _private_pem(key), 0o600)
     _write(folder / "ca.pem", made.public_bytes(serialization.Encoding.PEM), 0o644)
     return True
+
+
+def nothing_there(folder: Path, *names: str) -> None:
+    """Raises Unusable when one of these files is in `folder`: what is there is never replaced."""
+    if found := [name for name in names if os.path.lexists(folder / name)]:
+        raise Unusable(
+            f"{folder} has {' and '.join(found)}, but not all that belongs to it: put back what is missing, or move"
+            " what is there away. Nothing was replaced"
+        )
 
 
 def what_is_wrong(

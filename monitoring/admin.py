@@ -58,7 +58,7 @@ class IncidentAdmin(ReadOnlyAdmin):
         return [("What it is about", ours), ("Incidents now", address("monitor:incidents"))]
 
     def has_acknowledge_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.has_perm("compute.change_node"))
+        return bool(request.user.has_perm("monitoring.change_incident"))
 
     @admin.action(description="Acknowledge: you look after them", permissions=["acknowledge"])
     def acknowledge(self, request: HttpRequest, queryset: QuerySet[Incident]) -> None:

@@ -103,6 +103,7 @@ TEMPLATES = [
                 "portal.context.site",
             ],
             "builtins": ["portal.templatetags.berth"],
+            "libraries": {"crumbs": "administration.crumbs"},  # no app of its own: it stands for Django's admin
         },
     }
 ]

@@ -110,7 +110,7 @@ class Node(models.Model):
 
     name = models.CharField(max_length=63, unique=True, validators=[machine_name])
     address = models.CharField("private address", max_length=253, validators=[not_an_option])
-    engine_url = models.CharField(max_length=253, help_text="tcp://host:2376 (mutual TLS) or unix:///…")
+    engine_url = models.CharField("engine URL", max_length=253, help_text="tcp://host:2376 (mutual TLS) or unix:///…")
     ssh = models.CharField(
         "SSH target", max_length=253, blank=True, help_text="user@host; empty: only its engine can be reached"
     )
@@ -134,7 +134,7 @@ class Node(models.Model):
     disk_problem = models.CharField(
         max_length=300, blank=True, editable=False, help_text="its disk is nearly full: it gets nothing new"
     )
-    tls_expires_at = models.DateTimeField(null=True, blank=True, editable=False)
+    tls_expires_at = models.DateTimeField("TLS expires at", null=True, blank=True, editable=False)
     engine_version = models.CharField(max_length=60, blank=True)
     containers_found = models.PositiveIntegerField(null=True, blank=True)
 

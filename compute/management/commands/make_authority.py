@@ -37,10 +37,12 @@ class Command(BaseCommand):
         try:
             if not (folder / "ca.pem").exists():
                 made.append(f"an authority in {folder}")
+                authority.nothing_there(folder, "ca-key.pem")
                 if not dry_run:
                     authority.make(folder, now=timezone.now())
             if not (tls_dir / "ca.pem").exists():
                 made.append(f"the portal's own certificate in {tls_dir}")
+                authority.nothing_there(tls_dir, "cert.pem", "key.pem")
                 if not dry_run:
                     Authority(folder).check(timezone.now())
                     Authority(folder).issue_client(tls_dir, name="berth portal", now=timezone.now())

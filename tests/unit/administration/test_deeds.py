@@ -111,10 +111,8 @@ def test_who_may_only_look_at_reservations_ends_none(reservation: Reservation) -
 # ---- machines -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("action", "state"), [("cordon", "cordoned"), ("drain", "draining"), ("uncordon", "active")], ids=str
-)
-def test_nodes_are_cordoned_drained_and_put_back(action: str, state: str, desk: Client, node: Node, boss: User) -> None:
+@pytest.mark.parametrize(("action", "state"), [("cordon", "cordoned"), ("uncordon", "active")], ids=str)
+def test_nodes_are_cordoned_and_put_back(action: str, state: str, desk: Client, node: Node, boss: User) -> None:
     Node.objects.filter(pk=node.pk).update(state="draining" if action == "uncordon" else "active")
 
     run(desk, NODES, action, node)
@@ -124,20 +122,39 @@ def test_nodes_are_cordoned_drained_and_put_back(action: str, state: str, desk: 
     assert AuditEntry.objects.get(target=f"node:{node.pk}", action=f"node.{state}").actor == boss
 
 
-def test_a_removed_node_is_not_brought_back_by_a_button(desk: Client, node: Node) -> None:
+@pytest.mark.parametrize("action", ["uncordon", "drain"])
+def test_a_removed_node_is_not_brought_back_by_a_button(action: str, desk: Client, node: Node) -> None:
     Node.objects.filter(pk=node.pk).update(state="removed")
 
-    said = run(desk, NODES, "uncordon", node).content.decode()
+    said = run(desk, NODES, action, node).content.decode()
 
     assert "manage.py add_node" in said
     assert Node.objects.get().state == "removed"
 
 
-def test_who_may_only_look_at_nodes_cordons_none(node: Node) -> None:
-    run(clerk("view_node"), NODES, "cordon", node)
+def test_draining_leads_to_what_would_become_of_the_reservations_and_changes_nothing(desk: Client, node: Node) -> None:
+    answer = run(desk, NODES, "drain", node)
+
+    assert answer.redirect_chain == [("/monitor/nodes/one/drain/", 302)]
+    assert answer.status_code == 200
+    assert Node.objects.get().state == "active"
+    assert not AuditEntry.objects.filter(action="node.draining").exists()
+
+
+def test_many_nodes_are_not_drained_at_once(desk: Client, node: Node) -> None:
+    said = run(desk, NODES, "drain", node, make_node("two")).content.decode()
+
+    assert "Drain one node at a time" in said
+    assert set(Node.objects.values_list("state", flat=True)) == {"active"}
+
+
+@pytest.mark.parametrize("action", ["cordon", "drain"])
+def test_who_may_only_look_at_nodes_cordons_and_drains_none(action: str, node: Node) -> None:
+    answer = run(clerk("view_node"), NODES, action, node)
 
     node.refresh_from_db()
     assert node.state == "active"
+    assert "/monitor/nodes/one/drain/" not in str(answer.redirect_chain)
 
 
 def test_what_the_probes_write_is_not_written_on_the_page(desk: Client, node: Node) -> None:
@@ -330,3 +347,19 @@ def test_an_incident_is_acknowledged_while_it_is_open(desk: Client, boss: User) 
     assert "It is over already." in said
     assert list(Incident.objects.filter(acknowledged_by=boss)) == [mine]
     assert AuditEntry.objects.filter(action="incident.acknowledge", actor=boss).count() == 1
+
+
+@pytest.mark.parametrize(("permission", "may"), [("change_incident", True), ("change_node", False)])
+def test_who_acknowledges_has_the_permission_that_the_monitor_asks_for(permission: str, may: bool) -> None:
+    make_rows(1)
+    incident = Incident.objects.get()
+    Incident.objects.update(acknowledged_by=None, opened_at=incident.first_seen_at)
+    desk = clerk("view_incident", permission)
+
+    page = desk.post(f"/monitor/incidents/{incident.pk}/acknowledge/").status_code == 302
+    Incident.objects.update(acknowledged_by=None, acknowledged_at=None)
+    run(desk, "/admin/monitoring/incident/", "acknowledge", incident)
+
+    incident.refresh_from_db()
+    assert page is may
+    assert (incident.acknowledged_by is not None) is may

@@ -15,7 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import ApiToken, User
 from administration.base import BerthAdmin, ReadOnlyAdmin
 from administration.navigation import GROUPS
-from reservations.models import Reservation
+from compute.models import Node
+from reservations.models import Reservation, Service
 from tests.factories import make_user
 from tests.unit.administration.conftest import desk_of
 from tests.unit.administration.rows import ONE_OR_THREE, SECRETS, make_rows
@@ -90,6 +91,43 @@ def test_every_page_of_every_model_answers_and_shows_no_secret(desk: Client) -> 
             text = answer.content.decode()
             assert [name for name, secret in secrets.items() if secret in text] == [], path
             assert inline(text) == [], path
+
+
+EXCLUDED = [(m, field) for m in MODELS for field in admin.site._registry[m].exclude or ()]
+
+
+@pytest.mark.parametrize(("model", "field"), EXCLUDED, ids=lambda of: getattr(of, "__name__", of))
+@pytest.mark.parametrize("lookup", ["", "__startswith", "__gt", "__isnull", "__secret__startswith"])
+def test_a_field_that_is_hidden_is_not_read_by_filtering_either(
+    lookup: str, model: Any, field: str, desk: Client
+) -> None:
+    assert desk.get(f"{where(model)}?{field}{lookup}=1").status_code == 400
+
+
+def test_what_is_hidden_is_known_and_what_is_shown_is_filtered_by(desk: Client) -> None:
+    assert {(ApiToken, "digest"), (Authenticator, "data"), (UserSession, "session_key")} <= set(EXCLUDED)
+    assert desk.get(f"{where(UserSession)}?user__id__exact=1").status_code == 200
+    assert desk.get(f"{where(User)}?password__startswith=a").status_code == 400
+
+
+def test_the_way_to_a_row_is_told_as_the_sidebar_tells_it(desk: Client) -> None:
+    make_rows(1)
+    row = Node.objects.get()
+
+    said = crumbs(desk.get(where(Node, row.pk, "change")).content.decode())
+    services = crumbs(desk.get(where(Service)).content.decode())
+
+    assert said == ["Machines", "Nodes", row.name]
+    assert services == ["Catalogue", "Services"]
+
+
+def test_fields_are_named_as_one_writes_them_and_the_search_has_a_label(desk: Client) -> None:
+    make_rows(1)
+    page = desk.get(where(Node, Node.objects.get().pk, "change")).content.decode()
+
+    assert "Engine URL" in page
+    assert "TLS expires at" in page
+    assert re.search(r'<input[^>]*aria-label="Search nodes"', desk.get(where(Node)).content.decode())
 
 
 def test_lists_and_rows_ask_as_often_for_fifty_rows_as_for_one(desk: Client) -> None:
@@ -173,6 +211,11 @@ def inline(text: str) -> list[str]:
     """What the content security policy would refuse."""
     scripts = [tag for tag in re.findall(r"<script\b[^>]*>", text) if "src=" not in tag and "json" not in tag]
     return scripts + re.findall(r"<style\b|<[^<>]+\sstyle=|<[^<>]+\son\w+=", text)
+
+
+def crumbs(text: str) -> list[str]:
+    found = re.findall(r'<a href="[^"]*"\s+class="align-middle[^>]*>([^<]*)<', text)
+    return [title.strip() for title in found]
 
 
 def asked(desk: Client, path: str) -> int:

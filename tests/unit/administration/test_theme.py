@@ -22,6 +22,8 @@ REPLACED = {
     "unfold/helpers/welcomemsg.html": "e8eab02522ba2319",
     "admin/actions.html": "b5332aace8e69192",
     "admin/change_form_object_tools.html": "3238ce11ac58a883",
+    "unfold/helpers/header_title.html": "b126ed2ab9ca1680",
+    "admin/search_form.html": "32c57965802858bd",
     "admin/object_history.html": "276be0d3eb1c5eaa",
 }
 
