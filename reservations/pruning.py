@@ -65,10 +65,11 @@ def _all_spare(image: ImageSeen, rows: Known, before: datetime) -> bool:
 
 
 def prune(*, node: Node, older_than: timedelta, by: object, now: datetime, dry_run: bool = False) -> Iterator[Pruned]:
-    """Take them off this node, one by one, each told of when it is gone. Raises NoAnswer if the node gives none.
+    """Take them off this node, one by one, each told of when it is gone. Raises NoAnswer or EngineRefused if the node
+    does not even list them.
 
-    What the engine refuses is told with its problem. Once more does nothing. A booking that needs an image again
-    pulls it again.
+    An image that the engine refuses to take off is told with its problem. Once more does nothing. A booking that needs
+    an image again pulls it again.
     """
     engine = drivers.engine(node)
     images = engine.list_images()

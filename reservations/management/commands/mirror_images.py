@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from accounts import audit
 from compute import drivers
+from compute.engine import EngineRefused, NoAnswer
 from compute.models import Node
 from reservations import mirror
 from reservations.models import Service
@@ -73,5 +74,9 @@ class Command(BaseCommand):
         node = Node.objects.present().first()
         if node is None:
             raise CommandError("There is no node to ask; add one first with manage.py add_node.")
-        answers = mirror.ask(drivers.engine(node), [row.image for row in services])
+        try:
+            engine = drivers.engine(node)
+        except (NoAnswer, EngineRefused) as problem:
+            raise CommandError(f"{node}: {problem}") from problem
+        answers = mirror.ask(engine, [row.image for row in services])
         return lambda row: mirror.pin(row, answers[row.image], now=timezone.now())

@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from compute.engine import NoAnswer
+from compute.engine import EngineRefused, NoAnswer
 from compute.management.spans import span
 from compute.models import Node
 from reservations import pruning
@@ -51,7 +51,7 @@ class Command(BaseCommand):
                     done.append(image)
                     if not as_json:
                         self.stdout.write(_line(image))
-            except NoAnswer as problem:
+            except (NoAnswer, EngineRefused) as problem:
                 problems.append(f"{row.name}: {problem}")
         problems += [f"{image.node}: {image.reference}: {image.problem}" for image in done if image.problem]
         if as_json:

@@ -7,6 +7,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import AuditEntry
+from compute import drivers
+from compute.engine import ContainerEngine, EngineRefused
+from compute.models import Node
 from reservations.models import Service
 from tests.factories import DIGEST, make_node, make_service
 from tests.fakes import FakeEngine
@@ -107,6 +110,17 @@ def test_pinning_without_a_node_says_so(machines: Machines, settings: Any) -> No
     settings.BERTH_REGISTRY = ""
 
     with pytest.raises(CommandError, match="no node to ask"):
+        run("--pin-only")
+
+
+def test_pinning_by_a_node_that_cannot_be_asked_says_why(engine: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(node: Node) -> ContainerEngine:
+        raise EngineRefused("an engine on tcp:// needs mutual TLS: set BERTH_TLS_DIR")
+
+    make_service(digest="")
+    monkeypatch.setattr(drivers, "engine", refuses)
+
+    with pytest.raises(CommandError, match="needs mutual TLS"):
         run("--pin-only")
 
 

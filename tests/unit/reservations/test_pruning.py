@@ -8,6 +8,8 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.models import AuditEntry
+from compute import drivers
+from compute.engine import ContainerEngine, EngineRefused
 from compute.models import Gateway, Node
 from compute.spec import ImageSeen
 from reservations.models import Service
@@ -157,6 +159,26 @@ def test_a_silent_node_is_an_exit_code_and_keeps_nobody_else_from_it(machines: M
     values = json.loads(out.getvalue())
     assert [image["reference"] for image in values["images"]] == [OLD]
     assert len(values["problems"]) == 1
+
+
+def test_a_node_that_cannot_be_asked_is_an_exit_code_and_keeps_nobody_else_from_it(
+    machines: Machines, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = over_and_replaced(machines, node)
+    make_node("another")
+    ask = drivers.engine
+
+    def without_tls(row: Node) -> ContainerEngine:
+        if row.name == "another":
+            raise EngineRefused("an engine on tcp:// needs mutual TLS: set BERTH_TLS_DIR")
+        return ask(row)
+
+    monkeypatch.setattr(drivers, "engine", without_tls)
+
+    with pytest.raises(CommandError, match=r"^another: an engine on tcp:// needs mutual TLS"):
+        run("prune_images")
+
+    assert engine.images == set()
 
 
 @pytest.mark.parametrize(
