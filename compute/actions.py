@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from compute import audit, drivers, forwarding, guarding
 from compute.engine import EngineRefused, NoAnswer
-from compute.models import Gateway, Node, StorageServer
+from compute.models import Gateway, Node, ObservedContainer, StorageServer
 from compute.shell import CommandFailed
 
 Machine = TypeVar("Machine", Gateway, StorageServer, Node)
@@ -137,6 +137,9 @@ def remove_node(*, node: Node, by: object) -> None:
             )
         row.state = Node.State.REMOVED
         row.save(update_fields=["state"])
+        gone = ObservedContainer.State.GONE  # nobody will look at them again
+        seen = row.observed_containers.exclude(state=gone)
+        seen.update(state=gone, health=ObservedContainer.Health.NONE, changed_at=timezone.now())
         audit.record(by=by, action="node.remove", target=f"node:{row.pk}", name=row.name)
 
 

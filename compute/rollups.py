@@ -107,6 +107,8 @@ def _next_hour(kind: Kind, now: datetime) -> bool:
     begin(now - RAW_KEPT)  # the mark is there from now on
     with transaction.atomic():
         mark = SamplingMark.objects.select_for_update(skip_locked=True).filter(pk=kind.mark).first()
+        if mark and mark.at > now:  # by a clock that was ahead: what it passed over is done again
+            mark.at = floor_to_hour(now - RAW_KEPT)
         if mark is None or mark.at + HOUR + SETTLED_AFTER > now:
             return False
         start = max(mark.at, floor_to_hour(now - RAW_KEPT))  # of what is older there are no readings any more

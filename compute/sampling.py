@@ -12,6 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import OperationalError, connection, transaction
+from django.db.models import Q
 from django.utils.module_loading import import_string
 
 from compute import partitions, rollups
@@ -29,12 +30,15 @@ FORGET_GONE_AFTER = timedelta(days=366)
 
 
 def begin_round(now: datetime) -> tuple[datetime, list[list[int]]]:
-    """The round's time and its parts, as ids of nodes; no parts when the round was begun before."""
+    """The round's time and its parts, as ids of nodes; no parts when the round was begun before.
+
+    A last round that is well ahead was begun by a clock that was wrong, and is as none.
+    """
     at = datetime.fromtimestamp(now.timestamp() // EVERY_S * EVERY_S, UTC)
     mark, first = SamplingMark.objects.get_or_create(pk=SamplingMark.Name.ROUND, defaults={"at": at})
     if first:
         rollups.begin(at)
-    elif not SamplingMark.objects.filter(pk=mark.pk, at__lt=at).update(at=at):
+    elif not SamplingMark.objects.filter(Q(at__lt=at) | Q(at__gt=at + LATE), pk=mark.pk).update(at=at):
         return at, []
     # In another order each time: where there are more than can be asked, nobody is always the last.
     ids = list(Node.objects.present().order_by("?").values_list("pk", flat=True))

@@ -1,6 +1,7 @@
 """Readings over time, for charts: as fine as the span allows, up to the newest reading, a gap where there is none."""
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -66,20 +67,34 @@ def of_node(node: Node, since: datetime, until: datetime, *, now: datetime | Non
 def of_reservation(reservation_id: int, since: datetime, until: datetime, *, now: datetime | None = None) -> Series:
     """The readings of all that ran for the reservation: where two containers are seen at once, their sum.
 
-    `running` is the share of the readings in which one ran.
+    Of those that ran one after the other within a step each counts for its part of it. `running` is the share of the
+    readings in which one ran.
     """
     ids = list(ObservedContainer.objects.filter(reservation_id=reservation_id).values_list("pk", flat=True))
-    step_s = step_of(since, until, now or timezone.now())
+    now = now or timezone.now()
+    step_s = step_of(since, until, now)
     series = _empty(since, until, step_s, ["running", *_OF_CONTAINER])
     lines = [series.values[name] for name in _OF_CONTAINER]
     ran = series.values["running"]
-    for _, at, readings, running, *values in _rows(CONTAINERS, _OF_CONTAINER, ids, series, now):
+    rows = _rows(CONTAINERS, _OF_CONTAINER, ids, series, now)
+    rounds = _rounds(((at, running) for _, at, _, running, *_ in rows), step_s, now)
+    for _, at, readings, running, *values in rows:
         place = (at - series.at[0]) // series.step_s
         ran[place] = max(ran[place] or 0.0, running / readings)
         for line, value in zip(lines, values):  # noqa: B905
             if value is not None:
-                line[place] = value + (line[place] or 0.0)
+                line[place] = value * running / rounds[at] + (line[place] or 0.0)
     return series
+
+
+def _rounds(ran: Iterable[tuple[int, int]], step_s: int, now: datetime) -> dict[int, int]:
+    """In how many readings of each step, by its begin, anything ran: all that there can be of it, if so many did."""
+    every, most = Counter[int](), dict[int, int]()
+    for at, running in ran:
+        every[at] += running
+        most[at] = max(most.get(at, 1), running)
+    past = {at: math.ceil(min(now.timestamp() - at, step_s) / RAW_S) for at in every}
+    return {at: max(min(count, past[at]), most[at]) for at, count in every.items()}
 
 
 def latest_of_nodes(now: datetime) -> dict[int, Sample]:

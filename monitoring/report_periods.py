@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
+from compute.rollups import floor_to_hour
 from monitoring.reports import LONGEST
 
 _AGO = re.compile(r"([1-9][0-9]{0,3})([hdw])")
@@ -15,19 +16,20 @@ class NoSuchPeriod(ValueError):
 
 
 def moment(text: str, now: datetime, zone: tzinfo) -> datetime:
-    """7d, 24h or 2w ago, or 2026-11-01, or 2026-11-01T14:00 in the zone; the beginning of its hour. NoSuchPeriod."""
+    """7d, 24h or 2w ago, or 2026-11-01, or 2026-11-01T14:00 in the zone; the start of its UTC hour. NoSuchPeriod."""
     ago = _AGO.fullmatch(text)
     found = now - int(ago[1]) * _UNITS[ago[2]] if ago else _of_calendar(text, zone)
-    return found.replace(minute=0, second=0, microsecond=0)
+    return floor_to_hour(found)
 
 
 def period(since: str, until: str, now: datetime, zone: tzinfo) -> tuple[datetime, datetime]:
-    """`until` empty is now; a day means up to its end. Raises NoSuchPeriod."""
+    """In UTC, between whose hours the readings are; `until` empty is now, a day means up to its end. NoSuchPeriod."""
+    now = now.astimezone(UTC)  # a day on which the clocks change is as long as it is
     first, last = moment(since, now, zone), now
     if until:
         last = moment(until, now, zone)
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", until):
-            last = _of_calendar(str(date.fromisoformat(until) + timedelta(days=1)), zone)
+            last = floor_to_hour(_of_calendar(str(date.fromisoformat(until) + timedelta(days=1)), zone))
     last = min(last, now)
     if first >= now:
         raise NoSuchPeriod(f"{since} is in the future.")

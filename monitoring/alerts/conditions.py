@@ -4,11 +4,13 @@ What is outside the database (Redis, files) is looked at before (`surroundings`)
 transaction. What cannot be seen now is Blind: nothing is concluded from that.
 """
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.conf import settings
+from django.db import connection, transaction
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -19,7 +21,9 @@ from monitoring.alerts.rules import RULES, Key
 from monitoring.models import Heartbeat
 from reservations.tasks import last_sweep
 
+logger = logging.getLogger(__name__)
 REDIS_TIMEOUT_S = 1
+_failing: set[str] = set()  # checks of which the log has it already
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class Look:
 
 
 Check = Callable[[Look], Iterable[Condition | Blind]]
+Checks = dict[Check, tuple[str, ...]]  # each with the kinds that it tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +97,37 @@ class Seen:
 
 
 def read(now: datetime, standing: Iterable[Key], around: Surroundings) -> Seen:
-    """Everything that is wrong by the rows."""
+    """Everything that is wrong by the rows. A check that fails is blind for its kinds, and the others go on."""
     from monitoring.alerts import of_machines, of_portal  # they use the types above
 
     nodes = list(Node.objects.present())
     look = Look(now, frozenset(standing), around, nodes, of_machines.samples(now), heartbeats.processes(now))
     conditions: dict[Key, Condition] = {}
     blind: set[Key] = set()
-    for check in (*of_machines.CHECKS, *of_portal.CHECKS):
-        for found in check(look):
+    for check, kinds in (of_machines.CHECKS | of_portal.CHECKS).items():
+        for found in _ask(check, kinds, look):
             if isinstance(found, Blind):
                 blind.add((found.kind, found.subject))
             else:
                 assert found.kind in RULES, found.kind  # noqa: S101 - a mistake in a check
                 conditions[found.key] = found
     return Seen(conditions, frozenset(blind))
+
+
+def _ask(check: Check, kinds: Sequence[str], look: Look) -> Iterable[Condition | Blind]:
+    """What it finds. Where it fails the log has it once, and the caller's transaction can go on."""
+    try:
+        with transaction.atomic():
+            found = list(check(look))
+    except Exception:
+        if connection.needs_rollback or not connection.is_usable():
+            raise  # it is the database that fails
+        if check.__name__ not in _failing:
+            logger.exception("the check of %s fails; nothing is concluded about it", ", ".join(kinds))
+        _failing.add(check.__name__)
+        return [Blind(kind) for kind in kinds]
+    _failing.discard(check.__name__)
+    return found
 
 
 def surroundings() -> Surroundings:

@@ -16,11 +16,13 @@ from django.utils import timezone
 
 from accounts import audit
 from accounts.models import User
+from compute.models import Node
 from monitoring.alerts.conditions import Condition, Seen
 from monitoring.alerts.rules import FLAPS, FLAPS_WITHIN, RULES, Key, Step, step
 from monitoring.models import Incident
 
 KEEP = timedelta(days=400)
+REMOVED = "It was taken out of the fleet."
 SEEN_ANEW = ["name", "severity", "sentence", "mend", "path"]
 
 
@@ -134,6 +136,18 @@ def _stamp(came: Round, now: datetime) -> None:
         row.closed_at = now
     Incident.objects.filter(pk__in=[row.pk for row in came.opened]).update(opened_at=now)
     Incident.objects.filter(pk__in=[row.pk for row in came.closed]).update(closed_at=now)
+    _note_removed([row for row in came.closed if row.subject.startswith("node:")])
+
+
+def _note_removed(closed: list[Incident]) -> None:
+    """What is over since its node was taken out of the fleet says so: nobody knows whether it is well."""
+    if not closed:
+        return
+    removed = {f"node:{pk}" for pk in Node.objects.filter(state=Node.State.REMOVED).values_list("pk", flat=True)}
+    gone = [row for row in closed if row.subject in removed]
+    for row in gone:
+        row.sentence = f"{REMOVED} {row.sentence}"[:400]
+    Incident.objects.bulk_update(gone, ["sentence"])
 
 
 def forget(now: datetime) -> int:
@@ -161,6 +175,8 @@ def title(row: Incident) -> str:
 
 def over_title(row: Incident) -> str:
     """As "node1 is back"."""
+    if row.sentence.startswith(REMOVED):
+        return f"{row.name} was removed"
     return _in_words(row, RULES[row.kind].over if row.kind in RULES else "{}: over")
 
 

@@ -1,7 +1,7 @@
 """What is wrong with the machines: nodes, gateways, storage."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -10,11 +10,11 @@ from django.urls import NoReverseMatch, reverse
 
 from compute import health
 from compute.models import Gateway, Node, Sample, StorageServer
-from monitoring.alerts.conditions import Blind, Check, Condition, Look
+from monitoring.alerts.conditions import Blind, Checks, Condition, Look
 from monitoring.alerts.rules import Threshold
-from monitoring.drift import from_json
+from monitoring.drift import PORTAL, from_json
 from monitoring.models import DriftLook
-from reservations.drift import Kind
+from reservations.drift import Difference, Kind
 from reservations.models import Container
 
 FRESH_FOR = timedelta(seconds=60)  # a sample comes every 15 s
@@ -194,21 +194,39 @@ def gateways(look: Look) -> Iterator[Condition | Blind]:
 def drift(look: Look) -> Iterator[Condition | Blind]:
     """What two looks one after the other found, with DRIFT_GRACE between: it did not mend by itself.
 
-    A machine that could not be looked at is not told here: it is told to be down.
+    A machine that could not be looked at is not told here: it is told to be down. What was told of it is not over then,
+    nor while nobody looks.
     """
     looks = DriftLook.objects.exclude(finished_at=None).order_by("-finished_at").values_list("finished_at", "found")
-    rows = [(at, found) for at, found in looks[:DRIFT_LOOKS] if at and look.now - at < DRIFT_OLD]
+    fresh = [(at, found) for at, found in looks[:DRIFT_LOOKS] if at and look.now - at < DRIFT_OLD]
+    rows = [(at, [from_json(row) for row in found]) for at, found in fresh]
     before = next((found for at, found in rows if at <= rows[0][0] - DRIFT_GRACE), None)
-    if before is None:
-        return
-    stays = {row.key: row for row in map(from_json, rows[0][1]) if row.kind != Kind.NOT_CHECKED}
-    keys = {from_json(row).key for row in before} & stays.keys()
+    stays = {row.key: row for row in rows[0][1] if row.kind != Kind.NOT_CHECKED} if rows else {}
+    keys = {row.key for row in before or ()} & stays.keys()
     if keys:
         first = min((stays[key] for key in keys), key=lambda row: (row.where, row.subject))
         count = f"{len(keys)} difference{' does' if len(keys) == 1 else 's do'} not go away"
         sentence = f"{count}, as {first.where}: {first.sentence}."
         mend = "The page of drift says what the button of each would do."
         yield Condition("drift", "fleet", "fleet", sentence, mend, reverse("monitor:drift"))
+    elif not rows or (stays and before is None) or _unseen([found for _, found in rows]):
+        yield Blind("drift", "fleet")
+
+
+def _unseen(looks: Sequence[Sequence[Difference]]) -> bool:
+    """Whether the newest of these looks misses a machine that may differ as it did before."""
+    missed = {row.machine for row in looks[0] if row.kind == Kind.NOT_CHECKED}
+    return PORTAL in missed or any(_differed(machine, looks[1:]) for machine in missed)
+
+
+def _differed(machine: str, looks: Sequence[Sequence[Difference]]) -> bool:
+    """Whether it did when it was looked at last; where that is too long ago it may have."""
+    for found in looks:
+        if any(row.machine == machine and row.kind != Kind.NOT_CHECKED for row in found):
+            return True
+        if not any(row.machine in {machine, PORTAL} and row.kind == Kind.NOT_CHECKED for row in found):
+            return False
+    return True
 
 
 def storage(look: Look) -> Iterator[Condition | Blind]:
@@ -230,16 +248,16 @@ def volumes(look: Look) -> Iterator[Condition | Blind]:
         yield Condition("volumes_degraded", subject, name, sentence, mend)
 
 
-CHECKS: tuple[Check, ...] = (
-    nodes_down,
-    engines_slow,
-    the_brake,
-    disks,
-    memory,
-    guards,
-    certificates_end,
-    gateways,
-    drift,
-    storage,
-    volumes,
-)
+CHECKS: Checks = {
+    nodes_down: ("node_down", "engine_hangs"),
+    engines_slow: ("engine_slow",),
+    the_brake: ("brake",),
+    disks: ("disk_short", "disk_full"),
+    memory: ("memory_short",),
+    guards: ("guard",),
+    certificates_end: ("certificate_ends", "certificate_expired"),
+    gateways: ("gateway_away", "gateway_drift"),
+    drift: ("drift",),
+    storage: ("storage_away",),
+    volumes: ("volumes_degraded",),
+}

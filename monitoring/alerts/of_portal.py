@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db.models import Count, Min, Q
 
 from billing.models import InvoiceDocument, LedgerAudit
-from monitoring.alerts.conditions import Blind, Check, Condition, Look
+from monitoring.alerts.conditions import Blind, Checks, Condition, Look
 from monitoring.alerts.rules import Threshold
 from monitoring.models import Delivery, Heartbeat
 from reservations.models import Event, Reservation
@@ -107,13 +107,13 @@ def mails(look: Look) -> Iterator[Condition | Blind]:
         yield Condition("mail_stuck", "portal", "mail", sentence, mend)
 
 
-CHECKS: tuple[Check, ...] = (
-    processes,
-    sweeps,
-    redis,
-    clocks_off,
-    backlog,
-    start_failures,
-    ledger,
-    mails,
-)
+CHECKS: Checks = {
+    processes: ("no_worker", "no_beat", "process_silent"),
+    sweeps: ("no_sweep",),
+    redis: ("redis_away",),
+    clocks_off: ("clock_off",),
+    backlog: ("backlog",),
+    start_failures: ("start_failures",),
+    ledger: ("ledger",),
+    mails: ("mail_stuck",),
+}

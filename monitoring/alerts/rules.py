@@ -104,14 +104,18 @@ def step(
     now: datetime,
     flapping: bool = False,
 ) -> Step:
-    """What becomes of an incident that is pending or open. `last_seen_at` is of the look before."""
+    """What becomes of an incident that is pending or open. `last_seen_at` is of the look before.
+
+    Times well ahead of now are of a clock that was wrong: what was pending begins anew, what is not seen is over.
+    """
+    ahead = max(first_seen_at, last_seen_at) - now > UNSEEN_FOR
     if seen and is_open:
         return Step.WAIT
     if seen:
-        if now - last_seen_at > UNSEEN_FOR:
+        if ahead or now - last_seen_at > UNSEEN_FOR:
             return Step.RESTART
         return Step.OPEN if now - first_seen_at >= rule.opens_after else Step.WAIT
     if not is_open:
         return Step.FORGET
     clears_after = max(rule.clears_after, FLAPPING_CLEARS_AFTER) if flapping else rule.clears_after
-    return Step.CLOSE if now - last_seen_at >= clears_after else Step.WAIT
+    return Step.CLOSE if last_seen_at - now > UNSEEN_FOR or now - last_seen_at >= clears_after else Step.WAIT

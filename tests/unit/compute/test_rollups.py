@@ -205,6 +205,21 @@ def test_hours_of_which_no_readings_are_kept_are_passed_over() -> None:
     assert SamplingMark.objects.get(pk="nodes").at > at(-49)
 
 
+def test_what_a_clock_that_was_ahead_passed_over_is_done_again() -> None:
+    node = make_node()
+    rollups.begin(NOW)
+    for _ in range(3):
+        rollups.roll_up(at(24))
+    for hour in (0, 1):
+        make_sample(node, at(hour), load_1=1.0)
+
+    for _ in range(9):
+        rollups.roll_up(at(2) + rollups.SETTLED_AFTER)
+
+    assert [row.at for row in NodeHour.objects.order_by("at")] == [NOW, at(1)]
+    assert rollups.rolled_until(NODES, NOW) == at(2)
+
+
 def test_rows_lie_in_the_order_of_subject_and_time() -> None:
     nodes = [make_node() for _ in range(6)]
     for minute in (5, 0, 3):

@@ -70,6 +70,15 @@ def test_a_round_begins_once_however_often_it_is_asked_for(machines: Machines) -
     assert len(after[1]) == 1
 
 
+def test_a_clock_that_was_ahead_holds_up_no_round(machines: Machines) -> None:
+    make_node()
+    sampling.begin_round(NOW + timedelta(days=1))
+
+    found = [len(sampling.begin_round(NOW + timedelta(seconds=s))[1]) for s in (0, 5, 15, 10)]
+
+    assert found == [1, 0, 1, 0]
+
+
 def test_removed_nodes_are_not_read_and_many_are_split(machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "PART", 2)
     for _ in range(5):

@@ -95,6 +95,43 @@ def test_containers_of_a_reservation_that_are_seen_at_once_are_added() -> None:
     assert shown.values["running"] == [1.0, 1.0]
 
 
+def moved(first: int, second: int) -> None:
+    """It ran so many readings here, then so many there."""
+    node = make_node()
+    here, there = (make_observed(node, f"berth-7-{number}-main", reservation_id=7) for number in (1, 2))
+    for number in range(first + second):
+        container = here if number < first else there
+        make_container_sample(container, NOW + number * STEP, cores_used=1.0, memory_mib=500)
+    rollups.begin(NOW)
+
+
+@pytest.mark.parametrize(("first", "second"), [(120, 120), (60, 180), (20, 20), (240, 0)])
+@pytest.mark.parametrize("rolled_up", [True, False])
+def test_containers_one_after_the_other_are_not_added(first: int, second: int, rolled_up: bool) -> None:
+    moved(first, second)
+    now = NOW + (HOUR + 3 * MINUTE if rolled_up else (first + second) * STEP)
+    rollups.roll_up(now)
+
+    shown = series.of_reservation(7, at(-5 * 24), now, now=now)
+
+    assert shown.step_s == 3600
+    assert [value for value in shown.values["cores_used"] if value] == [pytest.approx(1.0)]
+    assert [value for value in shown.values["memory_mib"] if value] == [pytest.approx(500.0)]
+
+
+def test_one_that_was_beside_another_for_a_part_of_an_hour_counts_for_that_part() -> None:
+    moved(240, 0)
+    beside = make_observed(make_node(), "berth-7-3-main", reservation_id=7)
+    for number in range(60):
+        make_container_sample(beside, NOW + number * STEP, cores_used=2.0)
+    now = NOW + HOUR + 3 * MINUTE
+    rollups.roll_up(now)
+
+    shown = series.of_reservation(7, at(-5 * 24), now, now=now)
+
+    assert [value for value in shown.values["cores_used"] if value] == [pytest.approx(1.5)]
+
+
 def test_a_reservation_that_nobody_saw_is_a_gap() -> None:
     shown = series.of_reservation(7, NOW, NOW + STEP, now=NOW)
 

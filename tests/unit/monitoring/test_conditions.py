@@ -1,15 +1,17 @@
 """What is wrong by the rows: each kind, and that it is found in a constant number of queries."""
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from billing.models import LedgerAudit
 from compute import partitions
 from compute.models import Gateway, Node, Sample, StorageServer, Volume
-from monitoring.alerts import conditions
-from monitoring.alerts.conditions import Surroundings
+from monitoring.alerts import conditions, of_machines, of_portal
+from monitoring.alerts.conditions import Blind, Condition, Look, Surroundings
 from monitoring.alerts.rules import RULES
 from monitoring.drift import as_json
 from monitoring.models import Delivery, DriftLook, Heartbeat, Incident
@@ -19,6 +21,7 @@ from tests.factories import NOW, make_gateway, make_node, make_reservation, make
 from tests.unit.monitoring.watching import alive, wrong
 
 pytestmark = pytest.mark.django_db
+CHECKS = of_machines.CHECKS | of_portal.CHECKS  # each in a savepoint
 SECOND, DAY = timedelta(seconds=1), timedelta(days=1)
 
 
@@ -213,8 +216,8 @@ def _container_with_volume(node: Node, server: StorageServer | None) -> None:
     Volume.objects.filter(containers__gone_at=None).update(problem="It is gone.")
 
 
-def difference(subject: str, kind: Kind = Kind.RULE_STRANGE) -> dict[str, object]:
-    return as_json(Difference(kind, "gateway:1", "gate", subject, f"has {subject}, which nobody wants", "x"))
+def difference(subject: str, kind: Kind = Kind.RULE_STRANGE, machine: str = "gateway:1") -> dict[str, object]:
+    return as_json(Difference(kind, machine, "gate", subject, f"has {subject}, which nobody wants", "x"))
 
 
 def looked(minutes_ago: float, *found: dict[str, object]) -> DriftLook:
@@ -234,6 +237,33 @@ def test_differences_are_told_when_the_next_look_finds_them_again() -> None:
     last.found = [first, silent]  # somebody pressed its button
     last.save()
     assert kinds() == []
+
+
+@pytest.mark.parametrize(
+    ("silent", "unknown"),
+    [("gateway:1", True), ("portal", True), ("node:1", False), ("", False)],
+)
+def test_drift_is_not_over_while_its_machine_cannot_be_looked_at(silent: str, unknown: bool) -> None:
+    not_checked = [difference("look", Kind.NOT_CHECKED, silent)] if silent else []
+    looked(15, difference("a"))
+    looked(10, difference("a"))
+    looked(5, *not_checked)
+    looked(0, *not_checked)
+
+    assert kinds() == []
+    assert ("drift" in blind()) == unknown
+
+
+def test_drift_is_not_over_while_nobody_looks() -> None:
+    looked(10, difference("a"))
+    looked(5, difference("a"))
+    assert "drift" not in kinds(NOW + DAY)
+    assert "drift" in blind(NOW + DAY)
+
+    looked(-24 * 60, difference("a"))
+    assert "drift" in blind(NOW + DAY)  # it may go away by itself, and may not
+    looked(-24 * 60 - 1)
+    assert "drift" not in blind(NOW + DAY + timedelta(minutes=1))
 
 
 def test_two_looks_within_a_moment_prove_nothing() -> None:
@@ -314,6 +344,41 @@ def test_the_books_and_the_mails() -> None:
     assert not RULES["mail_stuck"].mail
 
 
+# ---- a check that fails -----------------------------------------------------------------------------------------
+
+
+def test_a_check_that_fails_silences_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    looked(10, {**difference("a"), "of": "another version"})
+    looked(5, {**difference("a"), "of": "another version"})
+    make_node("well", last_seen_at=NOW)
+    make_node("well2", last_seen_at=NOW)
+    make_node("ill", health="unknown")
+
+    assert kinds() == ["node_down"]
+    assert "drift" in blind()
+    assert caplog.text.count("the check of drift fails") == 1  # and not every five seconds
+    DriftLook.objects.all().delete()
+    looked(5)
+    assert "drift" not in blind()
+
+
+def test_a_query_that_fails_silences_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(look: Look) -> Iterator[Condition | Blind]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1/0")
+        yield Blind("unreached")
+
+    monkeypatch.setattr(of_machines, "CHECKS", {broken: ("guard",), **of_machines.CHECKS})
+    make_node(disk_problem="full", last_seen_at=NOW)
+
+    assert kinds() == ["disk_full"]
+    assert "guard" in blind()
+
+
+def test_every_kind_is_told_by_one_check() -> None:
+    assert sorted(kind for kinds_of_it in CHECKS.values() for kind in kinds_of_it) == sorted(RULES)
+
+
 # ---- cost -------------------------------------------------------------------------------------------------------
 
 
@@ -327,7 +392,7 @@ def test_the_queries_do_not_grow_with_what_is_wrong(django_assert_max_num_querie
                 volumes_free_mib=0,
                 took_s=9,
             )
-        with django_assert_max_num_queries(16) as queries:
+        with django_assert_max_num_queries(16 + 2 * len(CHECKS)) as queries:
             found = conditions.read(NOW, [], Surroundings(swept_at=NOW))
         assert len(found.conditions) > 5 * many
         counts.append(len(queries))

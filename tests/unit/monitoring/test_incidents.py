@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from accounts.models import AuditEntry
+from compute.models import Node
 from monitoring.alerts import incidents
 from monitoring.alerts.rules import FLAPPING_CLEARS_AFTER, RULES
 from monitoring.models import Delivery, Incident
-from tests.factories import NOW, make_user
+from tests.factories import NOW, make_node, make_user
 from tests.unit.conftest import Time
 from tests.unit.monitoring.watching import ill, see
 
@@ -94,6 +95,19 @@ def test_what_cannot_be_seen_stays_as_it_is(clock: Time) -> None:
     clock.forward(seconds=60)
     see(clock.now)
     assert Incident.objects.get().closed_at == clock.now
+
+
+def test_a_node_that_was_taken_out_is_not_said_to_be_back(clock: Time) -> None:
+    one, two = make_node("node1"), make_node("node2")
+    for seconds in (0, 10):
+        see(NOW + timedelta(seconds=seconds), ill(number=one.pk), ill(number=two.pk))
+    Node.objects.filter(pk=one.pk).update(state=Node.State.REMOVED)
+    came = see(NOW + timedelta(seconds=60))
+
+    said = {row.subject: (incidents.over_title(row), row.sentence) for row in Incident.objects.all()}
+    assert len(came.closed) == 2
+    assert said[f"node:{one.pk}"] == (f"node{one.pk} was removed", "It was taken out of the fleet. no route to host")
+    assert said[f"node:{two.pk}"] == (f"node{two.pk} is back", "no route to host")
 
 
 def test_two_outages_of_a_node_are_two_incidents_and_a_short_return_is_none(clock: Time) -> None:

@@ -67,6 +67,23 @@ def test_an_incident_over_time(why: str, sights: str, becomes: str) -> None:
     assert replay(sights) == becomes, why
 
 
+@pytest.mark.parametrize(
+    ("is_open", "seen", "becomes"),
+    [(False, True, Step.RESTART), (True, True, Step.WAIT), (False, False, Step.FORGET), (True, False, Step.CLOSE)],
+)
+def test_a_clock_that_was_ahead_holds_up_nothing(is_open: bool, seen: bool, becomes: Step) -> None:
+    ahead = NOW + timedelta(days=1)
+
+    assert step(RULE, first_seen_at=ahead, last_seen_at=ahead, is_open=is_open, seen=seen, now=NOW) == becomes
+
+
+def test_clocks_that_differ_a_little_begin_nothing_anew() -> None:
+    first, last = NOW - timedelta(seconds=20), NOW + timedelta(seconds=5)
+
+    assert step(RULE, first_seen_at=first, last_seen_at=last, is_open=False, seen=True, now=NOW) == Step.OPEN
+    assert step(RULE, first_seen_at=first, last_seen_at=last, is_open=True, seen=False, now=NOW) == Step.WAIT
+
+
 def test_what_comes_and_goes_stays_open_until_it_was_away_for_long() -> None:
     looks = int(FLAPPING_CLEARS_AFTER.total_seconds()) // 5
 
