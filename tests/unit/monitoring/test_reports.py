@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.core import mail
@@ -301,6 +302,31 @@ def test_people_see_the_worst_of_many_nodes_and_files_have_all(monkeypatch: pyte
 )
 def test_a_period_is_read(since: str, until: str, first: datetime, last: datetime) -> None:
     assert report_periods.period(since, until, NOW, UTC) == (first, last)
+
+
+@pytest.mark.parametrize(("day", "hours"), [("2026-03-29", 23), ("2025-10-26", 25), ("2026-05-10", 24)])
+def test_a_day_on_which_the_clocks_change_is_as_long_as_it_is(day: str, hours: int) -> None:
+    node = make_node(cores=4)
+    make_reservation()
+    Allocation.objects.update(node=node, cores=4, taken_at=datetime(2025, 1, 1, tzinfo=UTC))
+
+    since, until = report_periods.period(day, day, NOW, ZoneInfo("Europe/Berlin"))
+
+    assert until - since == timedelta(hours=hours)
+    assert report(since, until).nodes[0].cores_held == pytest.approx(4)
+
+
+def test_where_days_begin_at_half_past_the_hours_are_those_of_the_readings() -> None:
+    zone = ZoneInfo("Asia/Kolkata")
+    node = make_node()
+    read_hours(node, (240, 240))
+    NodeHour.objects.create(node=node, at=datetime(2026, 5, 9, 18, tzinfo=UTC), readings=240, reachable=0)
+
+    since, until = report_periods.period("2026-05-10", "2026-05-10", NOW, zone)
+
+    assert (since, until) == (datetime(2026, 5, 9, 18, tzinfo=UTC), datetime(2026, 5, 10, 18, tzinfo=UTC))
+    assert report(since, until).nodes[0].available == 0
+    assert report_periods.moment("24h", NOW.astimezone(zone), zone) == datetime(2026, 5, 10, 10, tzinfo=UTC)
 
 
 BAD = [

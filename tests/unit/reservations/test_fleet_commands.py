@@ -10,12 +10,13 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import AuditEntry
-from compute.models import Node
+from compute.models import Node, ObservedContainer
 from compute.models.samples import Sample
 from compute.partitions import ensure
 from reservations.management.commands import drain as drain_command
 from reservations.models import Reservation
 from tests.factories import NOW, at, make_node, make_reservation, make_service, make_user, workspace_of
+from tests.unit.compute.readings import make_observed
 from tests.unit.conftest import Machines
 
 pytestmark = pytest.mark.django_db
@@ -293,6 +294,17 @@ def test_the_preview_has_as_many_queries_for_fifty_as_for_one() -> None:
 
 
 # ---- remove_node ------------------------------------------------------------------------------------------
+
+
+def test_what_was_seen_on_a_removed_node_is_gone() -> None:
+    node, other = make_node("one"), make_node("two")
+    make_observed(node, health="healthy")
+    make_observed(other)
+
+    run("remove_node", "one")
+
+    seen = ObservedContainer.objects.order_by("node__name").values_list("state", "health")
+    assert list(seen) == [("gone", ""), ("running", "")]
 
 
 def test_removing_a_node_is_tried_first(machines: Machines) -> None:
