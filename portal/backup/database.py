@@ -150,6 +150,8 @@ def why_not_empty() -> str:
         foreign = [f"{schema}.{name}" for schema, names in tables.items() for name in names if name not in known]
         if foreign:
             return f"it has tables that are not Berth's, such as {foreign[0]}."
+        if things := _other_things(cursor):
+            return f"it has what is not Berth's, such as the {things[0]}."
         full = []
         for name in sorted(tables.get("public", set()) - SEEDED):
             cursor.execute(f"SELECT 1 FROM {connection.ops.quote_name(name)} LIMIT 1")  # noqa: S608
@@ -213,3 +215,29 @@ def _tables(cursor: object) -> dict[str, set[str]]:
     for schema, name in cursor.fetchall():  # type: ignore[attr-defined]
         found.setdefault(schema, set()).add(name)
     return found
+
+
+def _other_things(cursor: object) -> list[str]:
+    """What else lies in schemas that are not PostgreSQL's: views, sequences, functions, types and so on, in words.
+
+    Without what belongs to a table (its sequences, the functions of its triggers) or to an extension. Of extensions
+    those in public: they would go with it.
+    """
+    cursor.execute(  # type: ignore[attr-defined]
+        """
+        SELECT pg_describe_object(d.classid, d.objid, 0) FROM pg_depend d JOIN pg_namespace n ON n.oid = d.refobjid
+        WHERE d.refclassid = 'pg_namespace'::regclass AND d.deptype = 'n'
+          AND nspname NOT IN ('pg_catalog', 'information_schema') AND nspname NOT LIKE 'pg_t%%'
+          AND NOT EXISTS (
+            SELECT 1 FROM pg_depend o WHERE o.classid = d.classid AND o.objid = d.objid
+            AND (o.deptype = 'e' OR o.refclassid = 'pg_class'::regclass AND o.deptype IN ('a', 'i')))
+          AND NOT EXISTS (
+            SELECT 1 FROM pg_class WHERE d.classid = 'pg_class'::regclass AND oid = d.objid AND relkind IN ('r', 'p'))
+          AND NOT EXISTS (SELECT 1 FROM pg_trigger WHERE d.classid = 'pg_proc'::regclass AND tgfoid = d.objid)
+          AND NOT EXISTS (
+            SELECT 1 FROM pg_extension WHERE d.classid = 'pg_extension'::regclass AND oid = d.objid
+            AND (extname = 'btree_gist' OR nspname <> 'public'))
+        ORDER BY 1
+        """
+    )
+    return [name for (name,) in cursor.fetchall()]  # type: ignore[attr-defined]

@@ -68,7 +68,6 @@ def make(
     wish: Wish, now: datetime, say: Callable[[str], None], tell: Callable[[str], None]
 ) -> tuple[Path, Manifest, list[Path]]:
     """The folder of the new backup, what it says, and the older ones that were removed. Raises CannotBackUp."""
-    rows = _chosen(wish.volumes)
     with _only_one(wish.folder):
         _check_room(wish.folder)
         final = wish.folder / f"berth-{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
@@ -77,8 +76,8 @@ def make(
         half = final.with_name(final.name + PARTIAL)
         half.mkdir(mode=0o700)
         try:
-            made = _fill(half, wish, rows, now, _Course(say, tell))
-        except (database.DatabaseProblem, OSError) as problem:
+            made = _fill(half, wish, now, _Course(say, tell))
+        except (CannotBackUp, database.DatabaseProblem, OSError) as problem:
             shutil.rmtree(half, ignore_errors=True)
             raise CannotBackUp(_sentence(problem, wish.folder)) from problem
         half.rename(final)
@@ -89,9 +88,10 @@ def make(
         return final, made, _remove_older(wish)
 
 
-def _fill(half: Path, wish: Wish, rows: list[WorkspaceVolume], now: datetime, course: _Course) -> Manifest:
+def _fill(half: Path, wish: Wish, now: datetime, course: _Course) -> Manifest:
     database.check_program("pg_dump", database.server_version())
-    with database.snapshot() as name:  # open while pg_dump runs: only so do the counts belong to the dump
+    with database.snapshot() as name:  # open while pg_dump runs: only so do volumes and counts belong to the dump
+        rows = _chosen(wish.volumes)
         tables, migrations = database.row_counts(), database.applied_migrations()
         of_database = database.dump(half, name, lambda size: course.tell(f"database: {readable(size)}"))
     course.say(f"database: {readable(of_database.bytes)}, {sum(tables.values())} rows")
@@ -135,12 +135,17 @@ def _chosen(names: list[str] | None) -> list[WorkspaceVolume]:
 
 
 def _saved(half: Path, row: WorkspaceVolume, wish: Wish, course: _Course) -> StoredVolume | None:
-    """The volume in the backup; None, with a line about why, when it is left out. OSError when the disk says no."""
+    """The volume in the backup; None when it was never used, or, with a line about why, when it is left out.
+
+    OSError when the disk says no.
+    """
     try:
         for _ in range(2):  # a second time when somebody attached it meanwhile
             volume = Volume.objects.select_related("server", "node").get(pk=row.volume_id)
-            if volume.formatted_at is None or volume.state in {Volume.State.REMOVING, Volume.State.REMOVED}:
-                return None  # never used, so that there is nothing in it; or deleted meanwhile
+            if volume.formatted_at is None:
+                return None  # never used, so that there is nothing in it
+            if volume.state in {Volume.State.REMOVING, Volume.State.REMOVED}:  # the dump has it as kept
+                raise _Not("its owner deleted it while the backup was made")
             attached = volume.state == Volume.State.ATTACHED
             found = _frozen(half, row, volume, wish, course) if attached else _still(half, row, volume, course)
             if found:
@@ -181,11 +186,11 @@ def _frozen(half: Path, row: WorkspaceVolume, volume: Volume, wish: Wish, course
     server, path = _place(volume)
     size = volume.size_gb * 10**9
     if node is None or not wish.freeze_s:
-        raise _Not("it is attached and may be written to: end or stop its reservation, and run this again")
+        raise _Not("it is attached and may be written to: end its reservation, and run this again")
     if size / course.per_s > wish.freeze_s:
         raise _Not(
             f"it is attached, and to copy {readable(size)} would take longer than the {wish.freeze_s} s for which it"
-            " may be frozen: end or stop its reservation, and run this again"
+            " may be frozen: end its reservation, and run this again"
         )
     with session(drivers.storage(server)) as there:
         before, facts = _look(there, path, volume)
@@ -312,8 +317,20 @@ def whole(folder: Path) -> list[tuple[Path, Manifest]]:
 
 
 def _remove_older(wish: Wish) -> list[Path]:
-    """All but the newest `keep` whole ones; what is not a whole backup is never touched."""
-    older = [path for path, _ in whole(wish.folder)][: -wish.keep] if wish.keep else []
+    """All but the newest `keep` whole ones of all volumes, and as many others.
+
+    The last one that has a volume which is still kept stays. What is not a whole backup is never touched.
+    """
+    if not wish.keep:
+        return []
+    found = whole(wish.folder)
+    last_of = {volume.number: path for path, made in found for volume in made.volumes}
+    kept = WorkspaceVolume.objects.present().values_list("volume_id", flat=True)
+    needed = {last_of[number] for number in kept if number in last_of}
+    older: list[Path] = []
+    for with_volumes in (True, False):  # else those of the database only, made every hour, would rotate the others out
+        alike = [path for path, made in found if made.with_volumes == with_volumes]
+        older += [path for path in alike[: -wish.keep] if path not in needed]
     for path in older:
         (path / manifest.NAME).unlink()  # first: a half removed one is not a backup
         shutil.rmtree(path)

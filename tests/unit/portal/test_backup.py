@@ -25,8 +25,8 @@ from django.utils import timezone
 
 from accounts.models import AuditEntry, User
 from compute import partitions
-from compute.models import Sample, Volume
-from portal.backup import database, manifest
+from compute.models import Sample, StorageServer, Volume
+from portal.backup import database, making, manifest
 from portal.backup.making import PARTIAL
 from portal.env import ROOT
 from reservations.models import WorkspaceVolume
@@ -189,6 +189,30 @@ def test_nothing_is_restored_beside_somebody_elses_tables(backup: Path, empty: E
     assert empty.ask("SELECT count(*) FROM theirs") == [(0,)]
 
 
+@pytest.mark.parametrize(
+    ("thing", "named"),
+    [
+        ("SEQUENCE numbers START 4711", "sequence numbers"),
+        ("VIEW people AS SELECT * FROM accounts_user", "view people"),
+        ("MATERIALIZED VIEW precious AS SELECT 1 AS one", "materialized view precious"),
+        ("FUNCTION answer() RETURNS int LANGUAGE sql AS 'SELECT 42'", "function answer()"),
+        ("TYPE mood AS ENUM ('sad', 'ok')", "type mood"),
+        ("DOMAIN small AS int CHECK (VALUE < 9)", "type small"),
+        ("EXTENSION citext", "extension citext"),
+        ("SCHEMA reports CREATE VIEW people AS SELECT * FROM public.accounts_user", "view reports.people"),
+    ],
+)
+def test_nothing_else_of_somebody_goes_with_a_restore(backup: Path, empty: Empty, thing: str, named: str) -> None:
+    empty.manage("migrate", "--verbosity=0")
+    empty.ask(f"CREATE {thing}")
+
+    said = empty.restore(backup)
+
+    assert said.returncode == 1
+    assert f"what is not Berth's, such as the {named}." in said.stderr
+    assert empty.ask("SELECT to_regclass('accounts_user')::text") == [("accounts_user",)]
+
+
 def test_nothing_is_restored_while_something_is_connected(backup: Path, empty: Empty) -> None:
     with psycopg.connect(empty.url):
         said = empty.restore(backup)
@@ -330,6 +354,7 @@ def test_only_the_newest_are_kept_and_nothing_else_is_removed(tmp_path: Path) ->
     whole = back_up(tmp_path)
     for number in range(3):
         shutil.copytree(whole, tmp_path / f"berth-2026010{number + 1}T000000Z")
+    whole.rename(tmp_path / "berth-20260104T000000Z")  # the next one may be of the same second
     mine = [tmp_path / "berth-notes", tmp_path / "berth-20250101T000000Z"]  # the second: no whole backup
     for path in mine:
         path.mkdir()
@@ -340,6 +365,107 @@ def test_only_the_newest_are_kept_and_nothing_else_is_removed(tmp_path: Path) ->
     assert len(left) == 3
     assert left[0] == "berth-20260103T000000Z"
     assert all(path.is_dir() for path in mine)
+
+
+def left_of(folder: Path, source: Path, kinds: dict[str, dict[str, Any]], *arguments: str) -> set[str]:
+    """Of copies of a backup that say about themselves what `kinds` has, those that are there after the next one."""
+    for name, values in kinds.items():
+        change(Path(shutil.copytree(source, folder / name)), **values)
+    call_command("backup", str(folder), *arguments, stdout=StringIO())
+    return {name for name in kinds if (folder / name).exists()}
+
+
+def test_backups_without_volumes_do_not_rotate_out_those_that_have_them(backup: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    names = [f"berth-2026010{number}T000000Z" for number in range(1, 7)]
+    kinds = {name: {"with_volumes": name in names[:3]} for name in names}
+
+    left = left_of(folder, backup, kinds, "--no-volumes", "--keep", "2")
+
+    assert left == {names[1], names[2], names[5]}
+
+
+def test_the_last_backup_of_a_volume_stays_while_it_is_kept(backup: Path, tmp_path: Path) -> None:
+    """As when its storage server is away for some nights, so that it is left out of all later ones."""
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    names = [f"berth-2026010{number}T000000Z" for number in range(1, 5)]
+    mine, gone = keep_a_volume("mine").volume_id, keep_a_volume("gone", state=Volume.State.REMOVED).volume_id
+    has = {names[0]: [gone], names[1]: [mine, gone], names[2]: [mine], names[3]: []}
+    kinds = {name: {"volumes": [stored(number) for number in numbers]} for name, numbers in has.items()}
+
+    left = left_of(folder, backup, kinds, "--no-volumes", "--keep", "1")
+
+    assert left == {names[2]}
+
+
+def keep_a_volume(name: str, **values: Any) -> WorkspaceVolume:
+    server = StorageServer.objects.first() or make_storage(address="127.0.0.1", account="nobody")
+    row = Volume.objects.create(
+        **{"size_gb": 1, "kept": True, "server": server, "formatted_at": timezone.now()} | values
+    )
+    user = User.objects.first() or make_user()
+    return WorkspaceVolume.objects.create(workspace=workspace_of(user), name=name, volume=row)
+
+
+def stored(number: int) -> dict[str, Any]:
+    """A volume as a manifest has it."""
+    file = {"path": f"volumes/vol-{number}.img.gz", "bytes": 1, "sha256": ""}
+    what = {"number": number, "name": "", "workspace": "", "uuid": "", "size": 1, "image_sha256": "", "frozen": False}
+    return what | {"file": file}
+
+
+def test_a_volume_that_is_made_while_the_backup_begins_is_in_it_or_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = database.check_program
+
+    def wait(name: str, least: int) -> None:
+        keep_a_volume("fresh")
+        real(name, least)
+
+    monkeypatch.setattr(database, "check_program", wait)
+
+    with pytest.raises(CommandError, match="1 volumes are not in it"):
+        call_command("backup", str(tmp_path), stdout=StringIO())
+
+    [made] = tmp_path.glob("berth-*")
+    assert [left.name for left in manifest.read(made).left_out] == ["fresh"]
+
+
+def test_a_volume_that_is_deleted_while_the_backup_is_made_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dump has it as kept."""
+    deleted = {keep_a_volume("mine").volume_id, keep_a_volume("unused", formatted_at=None).volume_id}
+
+    def delete(point: str) -> None:
+        Volume.objects.filter(pk__in=deleted).update(state=Volume.State.REMOVING)
+
+    monkeypatch.setattr(making, "hit", delete)
+
+    with pytest.raises(CommandError, match="1 volumes are not in it"):
+        call_command("backup", str(tmp_path), stdout=StringIO())
+
+    [made] = tmp_path.glob("berth-*")
+    [left] = manifest.read(made).left_out
+    assert (left.name, left.why) == ("mine", "its owner deleted it while the backup was made")
+
+
+@pytest.mark.parametrize("freeze_s", [0, 10])
+def test_of_a_volume_in_use_it_is_said_that_its_reservation_has_to_end(tmp_path: Path, freeze_s: int) -> None:
+    """To stop it does not help: the volume stays attached."""
+    node = make_node()
+    keep_a_volume("large", size_gb=50, state=Volume.State.ATTACHED, node=node)
+
+    with pytest.raises(CommandError, match="1 volumes are not in it"):
+        call_command("backup", str(tmp_path), "--freeze", str(freeze_s), stdout=StringIO())
+
+    [made] = tmp_path.glob("berth-*")
+    [left] = manifest.read(made).left_out
+    assert "it is attached" in left.why
+    assert left.why.endswith(": end its reservation, and run this again")
 
 
 @pytest.mark.parametrize("arguments", [["--keep", "0"], ["--freeze", "99"], ["--volume", "nobodys"]])
