@@ -172,6 +172,9 @@ def _running(reservation: Reservation, clock: Clock) -> bool:
         seen = engine.observe(container.machine_name)
         starting.check_key(reservation, seen)
         if reservation.wish == Reservation.Wish.STOP:
+            runs = seen.presence == Presence.RUNNING  # else an earlier stop was carried out, and its answer was lost
+            if runs:
+                starting.write_observation(container, seen, clock())
             engine.stop(container.machine_name, grace_s=10)
             transition(
                 reservation,
@@ -180,6 +183,7 @@ def _running(reservation: Reservation, clock: Clock) -> bool:
                 by=PLATFORM,
                 now=clock(),
                 token=reservation.claim_token,
+                served_until=None if runs else container.observed_at,
             )
             return look_later(reservation, reservation.end)
         if reservation.restart_asked_at is not None and seen.presence in {Presence.RUNNING, Presence.EXITED}:

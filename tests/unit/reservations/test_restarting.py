@@ -147,6 +147,20 @@ def test_one_whose_answer_was_lost_is_no_end_by_itself_and_is_paid_for_until_it_
     assert second.during.lower == machines.clock()
 
 
+def test_a_stop_on_wish_whose_answer_was_lost_is_paid_for_until_it_was_stopped(
+    machines: Machines, running: Reservation, lost_once: list[datetime]
+) -> None:
+    machines.clock.forward(minutes=5)
+    actions.wish(reservation=running, wish=Reservation.Wish.STOP, by=make_user("customer"), now=machines.clock())
+
+    machines.reconcile(running)
+    machines.clock.forward(seconds=30)
+    row = machines.settle(running)
+
+    assert row.state == "stopped"
+    assert [period.during.upper for period in UsagePeriod.objects.filter(reservation=row)] == lost_once
+
+
 def test_one_that_nobody_watched_since_is_paid_for_all_the_same(
     machines: Machines, running: Reservation, lost_once: list[datetime]
 ) -> None:
