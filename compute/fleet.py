@@ -1,5 +1,6 @@
 """Reads over the whole fleet, for pages and commands: a constant number of queries."""
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -10,14 +11,19 @@ from django.db import connection
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange  # type: ignore[import-untyped]
 
 from compute import certificates
+from compute.health import UNSEEN_AFTER
 from compute.models import Allocation, Node
 
 FRESH = timedelta(seconds=60)  # four readings: an older one says nothing of now
+NOT_PROBED_AFTER = UNSEEN_AFTER + timedelta(seconds=10)  # six probes of which none got an answer, or none was made
 
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """A node with what is held of it now, and its latest reading; what no fresh reading tells is None."""
+    """A node with what is held of it now, and its latest reading; what no fresh reading tells is None.
+
+    Its health is "unknown" where nobody has probed it lately, whatever the last probe said.
+    """
 
     pk: int
     name: str
@@ -108,6 +114,11 @@ class NodeRow:
         """In service, whatever it warns of."""
         return self.health == Node.Health.OK and not self.disk_problem
 
+    @property
+    def in_order(self) -> list[str | int]:
+        """By its name, as people count: node2 is before node10."""
+        return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", self.name)]
+
 
 def _share(size: int | None, free: int | None) -> float | None:
     return 1 - free / size if size and free is not None else None
@@ -141,12 +152,21 @@ ORDER BY node.name
 
 
 def node_rows(now: datetime, names: Collection[str] | None = None) -> list[NodeRow]:
-    """Every node that was not removed, or those of these names, by name."""
+    """Every node that was not removed, or those of these names, by name: node2 before node10."""
     asked = {"now": now, "since": now - FRESH, "names": None if names is None else list(names)}
     with connection.cursor() as cursor:
         cursor.execute(_ROWS, asked)
         rows = [NodeRow(*row) for row in cursor.fetchall()]
-    return [_with_certificate(row, now) for row in rows]
+    return sorted((_with_certificate(_as_of(row, now), now) for row in rows), key=lambda row: row.in_order)
+
+
+def _as_of(row: NodeRow, now: datetime) -> NodeRow:
+    """Where nobody probes any more, "ok" would be said for ever."""
+    seen = row.last_seen_at
+    if row.health != Node.Health.OK or (seen and now - seen <= NOT_PROBED_AFTER):
+        return row
+    since = f"Not probed since {seen.astimezone(UTC):%Y-%m-%d %H:%M} UTC" if seen else "Not probed yet"
+    return replace(row, health=Node.Health.UNKNOWN.value, health_reason=f"{since}: is a worker running?")
 
 
 def _with_certificate(row: NodeRow, now: datetime) -> NodeRow:

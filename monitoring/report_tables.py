@@ -13,6 +13,7 @@ from monitoring.reports import MOST_CUSTOMERS, MOST_INCIDENTS, MOST_REASONS, Nod
 Value = str | int | float | datetime | None
 UNKNOWN = "–"
 MOST_SHOWN = 200
+ENOUGH_READ, TOO_LITTLE_READ = 0.9, 0.5  # of the readings: from there on, and below it, for a figure of the whole time
 
 
 class Unit(StrEnum):
@@ -126,14 +127,14 @@ def headlines(found: Report) -> list[Headline]:
     return [
         Headline(
             "Nodes available",
-            shown(found.available, Unit.SHARE),
+            _available(found.available, read),
             f"{len(found.nodes)} nodes, {shown(read, Unit.SHARE)} of the readings taken",
         ),
         Headline(
             "Reservations booked", f"{happened.booked:,}", f"{happened.failed:,} failed, {happened.moved:,} moved"
         ),
         Headline(
-            "Start, the middle one",
+            "Half started within",
             shown(starts.p50_s, Unit.SECONDS),
             f"95 of 100 within {shown(starts.p95_s, Unit.SECONDS)}",
         ),
@@ -144,6 +145,14 @@ def headlines(found: Report) -> list[Headline]:
         ),
         Headline("Incidents", f"{found.incident_count:,}", f"{found.now.open_incidents:,} open now"),
     ]
+
+
+def _available(share: float | None, read: float) -> str:
+    """Few readings say little of the whole time: the figure says of how many it is, or that it is not known."""
+    if share is None or read < TOO_LITTLE_READ:
+        return UNKNOWN
+    figure = shown(share, Unit.SHARE)
+    return figure if read >= ENOUGH_READ else f"{figure} of the {shown(read, Unit.SHARE)} that was read"
 
 
 def sections(found: Report) -> list[Section]:

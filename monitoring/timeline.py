@@ -36,6 +36,7 @@ class Search:
     reservation: int | None = None
     node: str = ""
     kind: str = ""  # transition, note or deed
+    deeds: bool = True  # False: nothing of the audit log, whatever else is asked for
     since: datetime | None = None
     until: datetime | None = None
 
@@ -103,7 +104,7 @@ def _events(search: Search, before: Key | None, at_once: int = AT_ONCE) -> Itera
 
 
 def _deeds(search: Search, before: Key | None, at_once: int = AT_ONCE) -> Iterator[Happening]:
-    if search.kind in {"transition", "note"}:
+    if not search.deeds or search.kind in {"transition", "note"}:
         return
     rows = _within(AuditEntry.objects.all(), search)
     if search.text:

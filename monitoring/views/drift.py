@@ -30,7 +30,7 @@ def index(request: HttpRequest) -> HttpResponse:
         "under_way": under_way,
         "differences": [difference for difference in found if difference.kind != Kind.NOT_CHECKED],
         "not_checked": [difference for difference in found if difference.kind == Kind.NOT_CHECKED],
-        "mendable_count": sum(difference.can_be_mended for difference in found),
+        "mendable": [difference for difference in found if difference.can_be_mended][:MOST_AT_ONCE],
         "may_mend": request.user.has_perm("compute.change_node"),
     }
     partial = request.headers.get("HX-Target") == "drift"
@@ -38,7 +38,7 @@ def index(request: HttpRequest) -> HttpResponse:
 
 
 @require_POST
-@for_staff
+@allowed_to("compute.change_node")
 def look(request: HttpRequest) -> HttpResponseBase:
     try:
         drift.ask(by=request.user, now=timezone.now(), send=send_look)
@@ -50,10 +50,16 @@ def look(request: HttpRequest) -> HttpResponseBase:
 @require_POST
 @allowed_to("compute.change_node")
 def mend(request: HttpRequest) -> HttpResponseBase:
-    """One difference by its key, or with `all` whatever a machine can mend. Each is looked at again first."""
+    """One difference by its key, or whatever a machine can mend of what was read in the look `all`.
+
+    Each is looked at again first.
+    """
     last = DriftLook.objects.exclude(finished_at=None).order_by("-asked_at").first()
     found = [difference for difference in drift.found_by(last) if difference.can_be_mended]
-    if request.POST.get("all"):
+    if of_look := request.POST.get("all"):
+        if last and of_look != str(last.pk):
+            messages.warning(request, "There was another look since: nothing was done. Read what would be done now.")
+            return redirect("monitor:drift")
         asked = found[:MOST_AT_ONCE]
     else:
         asked = [difference for difference in drift.found_by(last) if difference.key == request.POST.get("key")]
@@ -64,7 +70,7 @@ def mend(request: HttpRequest) -> HttpResponseBase:
         (messages.success if outcome.done else messages.warning)(request, outcome.sentence)
     if not outcomes:
         messages.info(request, "It is not there any more: nothing was done.")
-    elif len(found) > len(asked) and request.POST.get("all"):
+    elif len(found) > len(asked) and of_look:
         messages.info(request, f"{len(found) - len(asked)} more are left for the next press.")
     return redirect("monitor:drift")
 

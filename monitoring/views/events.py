@@ -1,4 +1,7 @@
-"""What happened, and who did what: /monitor/events/, with search, and as CSV."""
+"""What happened, and who did what: /monitor/events/, with search, and as CSV.
+
+Deeds are the audit log, with what people paid and their addresses: they are for who may view its entries.
+"""
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
@@ -7,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import render
 from django.urls import path
 from django.utils import timezone
@@ -21,12 +24,13 @@ from monitoring.views.guard import for_staff
 PER_PAGE = 50
 MOST_IN_CSV = 100_000
 KINDS = [("", "everything"), ("transition", "transitions"), ("note", "notes"), ("deed", "deeds (audit)")]
+SEE_DEEDS = "accounts.view_auditentry"
 _DAY = forms.DateInput(attrs={"type": "date"})
 _FIRST, _LAST = date(2000, 1, 1), date(2999, 1, 1)
 
 
 class SearchForm(forms.Form):
-    """What is looked for. Days are whole ones of the reader's zone."""
+    """What is looked for. Days are whole ones of the reader's zone. Without `deeds` there are none to be found."""
 
     q = forms.CharField(label="Text", required=False, max_length=100)
     who = forms.CharField(label="By (whole name)", required=False, max_length=80)
@@ -37,6 +41,12 @@ class SearchForm(forms.Form):
     kind = forms.ChoiceField(label="Kind", required=False, choices=KINDS)
     since = forms.DateField(label="From", required=False, widget=_DAY)
     until = forms.DateField(label="To", required=False, widget=_DAY)
+
+    def __init__(self, asked: QueryDict, *, deeds: bool) -> None:
+        super().__init__(asked)
+        self.deeds = deeds
+        if not deeds:
+            self.fields["kind"] = forms.ChoiceField(label="Kind", required=False, choices=KINDS[:-1])
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
@@ -58,6 +68,7 @@ class SearchForm(forms.Form):
             reservation=values["reservation"],
             node=values["node"],
             kind=values["kind"],
+            deeds=self.deeds,
             since=_midnight(values["since"]),
             until=_midnight(values["until"], days=1),
         ).bounded(now)
@@ -70,7 +81,7 @@ def _midnight(day: date | None, days: int = 0) -> datetime | None:
 @require_GET
 @for_staff
 def index(request: HttpRequest) -> HttpResponse:
-    form = SearchForm(request.GET)
+    form = _form(request)
     context: dict[str, Any] = {"section": "events", "form": form, "rows": []}
     if not form.is_valid():
         return render(request, "monitor/events.html", context, status=400)
@@ -90,12 +101,16 @@ def index(request: HttpRequest) -> HttpResponse:
 @require_GET
 @for_staff
 def as_csv(request: HttpRequest) -> HttpResponseBase:
-    form = SearchForm(request.GET)
+    form = _form(request)
     if not form.is_valid():
         return render(request, "monitor/events.html", {"section": "events", "form": form, "rows": []}, status=400)
     header = ["at (UTC)", "kind", "by", "what", "detail", "target"]
     found = islice(timeline.find(form.search(timezone.now())), MOST_IN_CSV)
     return exports.download("events.csv", exports.Table(header, _lines(found)))
+
+
+def _form(request: HttpRequest) -> SearchForm:
+    return SearchForm(request.GET, deeds=request.user.has_perm(SEE_DEEDS))
 
 
 def _lines(found: Iterator[timeline.Happening]) -> Iterator[tuple[exports.Value, ...]]:

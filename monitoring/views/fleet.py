@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from django.core.paginator import Paginator
-from django.db.models import Count, OuterRef, Subquery, Sum
+from django.db.models import BooleanField, Count, ExpressionWrapper, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from billing.models import LedgerAudit
-from compute.fleet import NodeRow, node_rows
+from compute.fleet import FRESH, NodeRow, node_rows
 from compute.health import brake
 from compute.models import Forward, Gateway, Node, StorageServer, Volume
 from monitoring import heartbeats
@@ -29,7 +29,8 @@ MOST_CARDS = 12
 PER_PAGE = 100
 LATE_SWEEP_S = 10
 SORTS: dict[str, Callable[[NodeRow], Any]] = {
-    "name": lambda row: row.name,
+    "trouble": lambda row: row.is_well and not row.problems,
+    "name": lambda row: row.in_order,
     "lent": lambda row: -row.lent_share,
     "used": lambda row: -row.used_share,
     "load": lambda row: -(row.load_1 or 0) / (row.machine_cores or 1),
@@ -48,7 +49,7 @@ class Wish:
     health: str = ""
     zone: str = ""
     q: str = ""
-    sort: str = "name"
+    sort: str = "trouble"
 
     @classmethod
     def of(cls, asked: QueryDict) -> "Wish":
@@ -61,7 +62,7 @@ class Wish:
             one_of("health", [*Node.Health.values, "trouble"]),
             asked.get("zone", "")[:63],
             asked.get("q", "").strip().lower()[:63],
-            one_of("sort", list(SORTS), "name"),
+            one_of("sort", list(SORTS), "trouble"),
         )
 
     @property
@@ -78,7 +79,7 @@ class Wish:
         return (not self.zone or row.gateway_name == self.zone) and (not self.q or self.q in row.name)
 
     def chosen(self, rows: list[NodeRow]) -> list[NodeRow]:
-        return sorted(filter(self.takes, rows), key=lambda row: (SORTS[self.sort](row), row.name))
+        return sorted(filter(self.takes, rows), key=lambda row: (SORTS[self.sort](row), row.in_order))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Column:
 
 COLUMNS = (
     Column("Node", "name", "ascending"),
-    Column("State"),
+    Column("State", "trouble", "ascending"),
     Column("RAM lent and used", "lent"),
     Column("Cores lent and used", "used"),
     Column("Load", "load"),
@@ -160,7 +161,7 @@ def index(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     rows, wish = node_rows(now), Wish.of(request.GET)
     sums, as_cards = Sums.of(rows), len(rows) <= MOST_CARDS
-    chosen = rows if as_cards else wish.chosen(rows)
+    chosen = (Wish() if as_cards else wish).chosen(rows)
     context = {
         "section": "fleet",
         "sums": sums,
@@ -172,8 +173,8 @@ def index(request: HttpRequest) -> HttpResponse:
         "states": STATES,
         "healths": Node.Health.values,
         "queue": _queue(now),
-        "gateways": gateways(),
-        "storage_servers": storage_servers(),
+        "gateways": gateways(now),
+        "storage_servers": storage_servers(now),
         "services": Service.objects.all(),
         "incidents": incidents.open_now(),
         "brake": brake(now),
@@ -200,17 +201,24 @@ def _queue(now: datetime) -> Queue:
     )
 
 
-def gateways() -> Any:
-    """With `rules_wanted`, by the index of the rules that are wanted now."""
+def gateways(now: datetime) -> Any:
+    """With `rules_wanted`, by the index of the rules that are wanted now; `is_known` where it was checked lately."""
     wanted = Forward.objects.wanted().filter(gateway=OuterRef("pk")).order_by().values("gateway")
-    return Gateway.objects.annotate(rules_wanted=Coalesce(Subquery(wanted.annotate(many=Count("*")).values("many")), 0))
+    many = Coalesce(Subquery(wanted.annotate(many=Count("*")).values("many")), 0)
+    return Gateway.objects.annotate(rules_wanted=many, is_known=_since("checked_at", now))
 
 
-def storage_servers() -> Any:
-    """With `promised_gb`: the sizes of the volumes that are on it, or will be."""
+def storage_servers(now: datetime) -> Any:
+    """With `promised_gb`: the sizes of the volumes that are on it, or will be; `is_known` where it was seen lately."""
     there = Volume.objects.exclude(state=Volume.State.REMOVED).filter(server=OuterRef("pk")).order_by()
     sizes = there.values("server").annotate(many=Sum("size_gb")).values("many")
-    return StorageServer.objects.annotate(promised_gb=Coalesce(Subquery(sizes), 0))
+    return StorageServer.objects.annotate(
+        promised_gb=Coalesce(Subquery(sizes), 0), is_known=_since("last_seen_at", now)
+    )
+
+
+def _since(field_name: str, now: datetime) -> "ExpressionWrapper[Q]":
+    return ExpressionWrapper(Q(**{f"{field_name}__gte": now - FRESH}), output_field=BooleanField())
 
 
 urlpatterns = [path("", index, name="index")]

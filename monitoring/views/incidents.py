@@ -50,7 +50,9 @@ class FilterForm(forms.Form):
 
 
 class NoteForm(forms.Form):
-    note = forms.CharField(required=False, max_length=400)
+    note = forms.CharField(
+        required=False, max_length=400, error_messages={"max_length": "A note has at most 400 characters."}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def _act(request: HttpRequest, pk: int, *, take: bool) -> HttpResponseRedirect:
     assert isinstance(request.user, User)  # noqa: S101 - the guard has seen to it
     incident, form = get_object_or_404(Incident.objects.exclude(opened_at=None), pk=pk), NoteForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "A note has at most 400 characters.")
+        messages.error(request, " ".join(map(str, form.errors["note"])))
         return redirect("monitor:incidents")
     try:
         if take:

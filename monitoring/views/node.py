@@ -20,6 +20,7 @@ from monitoring import series
 from monitoring.models import Incident
 from monitoring.series import USUAL, NoSuchSpan
 from monitoring.views.containers import rows_of
+from monitoring.views.events import SEE_DEEDS
 from monitoring.views.guard import allowed_to, for_staff
 from monitoring.views.spans import no_such_span, span_of
 from reservations.leaving import Fate, Leaving, plan
@@ -29,11 +30,22 @@ from reservations.states import State
 MOST_CONTAINERS = 200
 MOST_COMING = 20
 COMING_WITHIN = timedelta(days=7)
+MOST_PAST = 25
 TABLE = ["cores_used", "cores_lent", "memory_used_mib", "load_1", "containers"]
 SAID = {
     Node.State.ACTIVE: "{} is in service: it may be given something new.",
     Node.State.CORDONED: "{} is cordoned: it gets nothing new, and what is on it stays.",
     Node.State.DRAINING: "{} is draining: it gets nothing new, and what can leave it is moved.",
+}
+DEEDS = {
+    "node.active": "Put into service",
+    "node.cordoned": "Cordoned",
+    "node.draining": "Draining was begun",
+    "node.lost": "Taken to be lost",
+    "node.enrol": "Enrolled",
+    "node.remove": "Removed from the fleet",
+    "node.renew_certificate": "Its certificate was renewed",
+    "node.prune": "Images that nobody uses were removed",
 }
 may_change = allowed_to("compute.change_node")
 
@@ -53,8 +65,8 @@ def detail(request: HttpRequest, name: str) -> HttpResponse:
         "container_count": there.count(),
         "coming": coming[:MOST_COMING],
         "coming_count": len(coming),
-        "audit": AuditEntry.objects.filter(target=f"node:{node.pk}").order_by("-at")[:15],
-        "incidents": Incident.objects.filter(subject=f"node:{node.pk}").exclude(opened_at=None)[:10],
+        "past": _past(node, with_deeds=request.user.has_perm(SEE_DEEDS)),
+        "sees_deeds": request.user.has_perm(SEE_DEEDS),
         "span": span,
         "spans": series.SPANS,
         "table": series.as_table(found, TABLE),
@@ -151,6 +163,28 @@ def _node(name: str) -> Node:
 def _present(name: str) -> Node:
     """Raises Http404 for one that was removed, too: nothing can be done to it."""
     return get_object_or_404(Node.objects.present().select_related("gateway"), name=name.replace("\0", "")[:64])
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One thing that happened to a node: an incident, or what somebody did."""
+
+    at: datetime
+    key: str
+    text: str
+    who: str = ""
+    incident: Incident | None = None
+
+
+def _past(node: Node, *, with_deeds: bool) -> list[Past]:
+    """The newest first."""
+    of_node = f"node:{node.pk}"
+    incidents = Incident.objects.filter(subject=of_node).exclude(opened_at=None).select_related("acknowledged_by")
+    rows = [Past(one.first_seen_at, f"incident-{one.pk}", one.sentence, incident=one) for one in incidents[:MOST_PAST]]
+    if with_deeds:
+        deeds = AuditEntry.objects.filter(target=of_node).order_by("-at", "-pk")[:MOST_PAST]
+        rows += [Past(one.at, f"audit-{one.pk}", DEEDS.get(one.action, one.action), one.actor_name) for one in deeds]
+    return sorted(rows, key=lambda row: row.at, reverse=True)[:MOST_PAST]
 
 
 def _coming(node: Node, now: datetime) -> list[Container]:

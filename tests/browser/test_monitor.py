@@ -59,3 +59,23 @@ def test_a_node_has_its_charts_and_fits_a_telephone(new_page: NewPage, log_in: L
     page.wait_for_url("**span=24h")
     expect(page.locator(".plot")).to_have_count(6)
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_no_list_is_cut_on_a_telephone_however_long_the_names(
+    new_page: NewPage, log_in: LogIn, stack: RunningStack
+) -> None:
+    page = as_admin(new_page(width=360, height=700), log_in, stack)
+    for address in ("/monitor/", "/monitor/containers/", "/monitor/drift/", "/monitor/events/"):
+        page.goto(address)
+        page.evaluate(
+            """document.querySelectorAll(".stack td").forEach((cell) => {
+              const parts = [...cell.querySelectorAll("a, span, div")];
+              const line = parts.find((one) => one.textContent && !one.children.length && !one.closest(".state, .kind"));
+              if (line) line.textContent = "Department of Computer Science, " + "x".repeat(60);
+            })"""
+        )
+        cut = "(wrap) => wrap.querySelector('.stack') && wrap.scrollWidth > wrap.clientWidth"
+        assert page.evaluate(f"[...document.querySelectorAll('.table-wrap')].filter({cut}).length") == 0, address
+        here = page.locator(".monitor-nav [aria-current]").bounding_box()
+        assert here, address
+        assert 0 <= here["x"] < here["x"] + here["width"] <= 360, address

@@ -13,8 +13,8 @@ from compute.management.tables import lasting, moment, percent, table
 class Command(BaseCommand):
     help = (
         "Show the compute nodes: what they lend, what is held of it now, and what their latest reading (of the last"
-        " minute) says is really used. Exits 1 if one is not in service, its disk is full, its guard (its own"
-        " timer and firewall) is not as it should be, or its certificate is near its end."
+        " minute) says is really used. Exits 1 if one is not in service or was not probed lately, its disk is full, its"
+        " guard (its own timer and firewall) is not as it should be, or its certificate is near its end."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

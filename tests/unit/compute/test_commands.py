@@ -1,6 +1,7 @@
 """The operator's commands: what they print, what they refuse."""
 
 import json
+from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from accounts.models import ApiToken, AuditEntry, User
 from compute.models import Gateway, Node
@@ -156,7 +158,7 @@ def test_a_node_with_something_on_it_stays() -> None:
 
 
 def test_nodes_are_shown_to_people_and_to_programs() -> None:
-    make_node("one")
+    make_node("one", last_seen_at=timezone.now())
     make_reservation()
 
     table, (row,) = run("nodes"), json.loads(run("nodes", "--json"))
@@ -165,8 +167,9 @@ def test_nodes_are_shown_to_people_and_to_programs() -> None:
     assert (row["name"], row["ram_mib"], row["held_count"]) == ("one", 4096, 1)
 
 
-def test_a_node_out_of_service_is_an_exit_code() -> None:
-    make_node("one", health="unknown")
+@pytest.mark.parametrize(("health", "silent_s"), [("unknown", 0), ("ok", 60)])
+def test_a_node_out_of_service_or_that_nobody_probes_is_an_exit_code(health: str, silent_s: int) -> None:
+    make_node("one", health=health, last_seen_at=timezone.now() - timedelta(seconds=silent_s))
 
     with pytest.raises(SystemExit) as stopped:
         run("nodes", "--json")

@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts.models import AuditEntry
+from accounts.models import AuditEntry, User
 from compute.models import Node
 from reservations.models import Event, Reservation
 from tests.factories import NOW, at, make_node, make_reservation, make_user
@@ -29,6 +29,10 @@ def reservation() -> Reservation:
     return make_reservation(make_user("ada"))
 
 
+def auditor() -> User:
+    return staff("view_auditentry")
+
+
 def event(reservation: Reservation, when: datetime, text: str, **values: Any) -> Event:
     return Event.objects.create(reservation=reservation, at=when, text=text, by="workers", **values)
 
@@ -38,7 +42,7 @@ def deed(when: datetime, action: str, target: str, by: str = "olga", **data: Any
 
 
 def look(query: str = "") -> str:
-    answer = browser_of(staff()).get(f"{PAGE}?{query}")
+    answer = browser_of(auditor()).get(f"{PAGE}?{query}")
     assert answer.status_code == 200
     return words(answer)
 
@@ -52,6 +56,24 @@ def test_strangers_are_told_nothing() -> None:
     for address in (PAGE, CSV):
         assert browser_of(None).get(address).status_code == 302
         assert browser_of(make_user()).get(address).status_code == 404
+
+
+@pytest.mark.parametrize("asked", ["", "target=invoice:1", "q=payer", "action=payment", "who=olga", "node=one"])
+def test_who_may_not_view_the_audit_log_is_shown_no_deeds(asked: str, reservation: Reservation) -> None:
+    event(reservation, timezone.now(), "It answers to payer.")
+    for target in ("invoice:1", f"node:{Node.objects.get().pk}"):
+        deed(timezone.now(), "payment.record", target, email="payer@example.org")
+    browser = browser_of(staff("view_reservation"))
+
+    page = words(browser.get(f"{PAGE}?{asked}"))
+    file = b"".join(browser.get(f"{CSV}?{asked}").streaming_content).decode()  # type: ignore[attr-defined]
+
+    for text in (page, file):
+        assert "payer@example.org" not in text
+        assert "payment.record" not in text
+        assert asked or "It answers to payer." in text
+    assert "You may not." in page
+    assert browser.get(f"{PAGE}?kind=deed").status_code == browser.get(f"{CSV}?kind=deed").status_code == 400
 
 
 def test_both_are_on_one_line_newest_first_with_links(reservation: Reservation) -> None:
@@ -109,7 +131,7 @@ def test_days_are_those_of_the_readers_zone(reservation: Reservation, settings: 
     settings.TIME_ZONE = "Asia/Tokyo"
     event(reservation, datetime(2026, 5, 6, 14, 59, tzinfo=UTC), "before midnight")
     event(reservation, datetime(2026, 5, 6, 15, 0, tzinfo=UTC), "after midnight")
-    browser = browser_of(staff())
+    browser = browser_of(auditor())
     browser.cookies["zone"] = browser.cookies["timezone"] = "Asia/Tokyo"
 
     page = words(browser.get(f"{PAGE}?since=2026-05-07&until=2026-05-07"))
@@ -124,7 +146,7 @@ def test_days_are_those_of_the_readers_zone(reservation: Reservation, settings: 
 )  # fmt: skip
 def test_bad_searches_are_told_at_their_field(asked: str) -> None:
     for address in (PAGE, CSV):
-        answer = browser_of(staff()).get(f"{address}?{asked}")
+        answer = browser_of(auditor()).get(f"{address}?{asked}")
 
         assert answer.status_code == 400
         assert "invalid-feedback" in words(answer) or "is-invalid" in words(answer)
@@ -152,7 +174,7 @@ def test_pages_by_key_show_everything_once_also_at_one_instant(reservation: Rese
     for number in range(80):
         event(reservation, at(1), f"event {number:03}.")
         deed(at(1), f"deed {number:03}.", "portal")
-    browser, seen, query = browser_of(staff()), [], "since=2026-05-04"
+    browser, seen, query = browser_of(auditor()), [], "since=2026-05-04"
     while query:
         answer = browser.get(f"{PAGE}?{query}")
         seen += [(row.what, row.source) for row in answer.context["rows"]]
@@ -166,7 +188,7 @@ def test_csv_has_all_of_it_and_no_formula(reservation: Reservation) -> None:
     event(reservation, at(1), "=HYPERLINK(1)")
     deed(at(2), "node.drain", "node:1")
 
-    answer = browser_of(staff()).get(f"{CSV}?since=2026-05-04")
+    answer = browser_of(auditor()).get(f"{CSV}?since=2026-05-04")
     text = b"".join(answer.streaming_content).decode("utf-8-sig")  # type: ignore[attr-defined]
 
     assert "2026-05-04 12:00:00,deed,olga,node.drain,,node:1" in text
@@ -174,7 +196,7 @@ def test_csv_has_all_of_it_and_no_formula(reservation: Reservation) -> None:
 
 
 def test_queries_do_not_grow(reservation: Reservation) -> None:
-    browser = browser_of(staff())
+    browser = browser_of(auditor())
     event(reservation, at(1), "one")
     with CaptureQueriesContext(connection) as few:
         browser.get(PAGE)

@@ -77,6 +77,34 @@ def test_what_is_wrong_with_a_node_is_said() -> None:
     assert "1 of 3 containers run." in row.problems
 
 
+@pytest.mark.parametrize(("silent_s", "health"), [(None, "unknown"), (29, "ok"), (31, "unknown"), (72_000, "unknown")])
+def test_a_node_that_nobody_probes_is_not_said_to_be_well(silent_s: int | None, health: str) -> None:
+    now = timezone.now()
+    big_node("one", last_seen_at=None if silent_s is None else now - timedelta(seconds=silent_s))
+
+    (row,) = node_rows(now)
+
+    assert row.health == health
+    assert row.is_well == (health == "ok")
+    assert [text for text in row.problems if text.startswith("Not probed")] == row.problems
+    assert bool(row.problems) == (health == "unknown")
+
+
+def test_why_it_is_not_in_service_stays_the_last_probes_word() -> None:
+    big_node("one", health="lost", health_reason="no route to host", last_seen_at=None)
+
+    (row,) = node_rows(timezone.now())
+
+    assert (row.health, row.problems) == ("lost", ["no route to host"])
+
+
+def test_nodes_are_in_the_order_in_which_people_count() -> None:
+    for name in ("node10", "node2", "a1-rack10", "a1-rack9", "node1"):
+        big_node(name)
+
+    assert [row.name for row in node_rows(timezone.now())] == ["a1-rack9", "a1-rack10", "node1", "node2", "node10"]
+
+
 def test_what_was_lent_in_the_past_is_told_by_its_allocations() -> None:
     node = big_node("one")
     now = timezone.now().replace(microsecond=0)
@@ -159,6 +187,10 @@ def test_the_table_is_sorted(query: str, first: str, many: list[Node]) -> None:
     assert names(query)[0] == first
 
 
+def test_trouble_is_on_top(many: list[Node]) -> None:
+    assert names("")[:3] == ["n04", "n05", "n00"]
+
+
 @pytest.mark.parametrize("query", ["?state=x", "?sort=x", "?health=x", "?page=x", "?page=99999", "?q=%00"])
 def test_what_makes_no_sense_is_not_asked_for(query: str, many: list[Node]) -> None:
     assert len(names(query)) in {14, 0}
@@ -238,6 +270,22 @@ def test_gateways_and_storage_say_what_they_hold() -> None:
     assert "2 differed" in text
     assert "no answer" in text
     assert "0 of 500 GB" in text
+
+
+def test_where_nobody_looks_nothing_is_said_to_be_well() -> None:
+    long_ago = timezone.now() - timedelta(hours=20)
+    big_node("one", last_seen_at=long_ago)
+    make_gateway().__class__.objects.update(checked_at=long_ago)
+    make_storage(last_seen_at=long_ago)
+
+    text = page()
+
+    assert "all answer" not in text
+    assert '0 <span class="gauge-of">of 1</span>' in text
+    assert text.count("Not probed since") == 1
+    assert "tone-green" not in text
+    type(make_gateway()).objects.update(checked_at=timezone.now())
+    assert "tone-green" in page()
 
 
 # ---- who, and how many queries -----------------------------------------------------------------------------

@@ -114,12 +114,14 @@ def test_somebody_acknowledges_it_and_takes_that_back(client: Client, ada: User)
     assert [entry.actor for entry in AuditEntry.objects.filter(target=f"incident:{row.pk}")] == [ada, ada]
 
 
-@pytest.mark.parametrize("note", ["x" * 401, "a\x00b"])
-def test_a_bad_note_changes_nothing(client: Client, note: str) -> None:
+@pytest.mark.parametrize(("note", "why"), [("x" * 401, "at most 400 characters"), ("a\x00b", "Null characters")])
+def test_a_bad_note_changes_nothing_and_is_told_why(client: Client, note: str, why: str) -> None:
     wrong()
     row = Incident.objects.get()
 
-    assert client.post(f"{PAGE}{row.pk}/acknowledge/", {"note": note}).status_code == 302
+    answer = client.post(f"{PAGE}{row.pk}/acknowledge/", {"note": note}, follow=True)
+
+    assert why in answer.content.decode()
     row.refresh_from_db()
     assert row.acknowledged_at is None
 

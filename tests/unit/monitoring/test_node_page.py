@@ -65,6 +65,15 @@ def test_it_shows_how_the_node_is_what_runs_and_who_comes(one: Node) -> None:
     assert "answered 100 % of the readings" in text
 
 
+def test_a_node_that_nobody_probes_is_not_said_to_be_well(one: Node) -> None:
+    Node.objects.update(last_seen_at=timezone.now() - timedelta(hours=20))
+
+    text = words(browser_of(staff()).get(PAGE))
+
+    assert "Not probed since" in text
+    assert "unknown" in text
+
+
 def test_it_tells_what_happened_to_it(one: Node) -> None:
     now = timezone.now()
     AuditEntry.objects.create(at=now, actor_name="ada", action="node.cordoned", target=f"node:{one.pk}")
@@ -74,11 +83,30 @@ def test_it_tells_what_happened_to_it(one: Node) -> None:
         first_seen_at=now - HOUR, last_seen_at=now, opened_at=now - HOUR, closed_at=now,
     )  # fmt: skip
 
-    text = words(browser_of(staff()).get(PAGE))
+    Incident.objects.create(
+        kind="node_disk", subject=f"node:{one.pk}", name="one", severity="warning", sentence="disk is full",
+        first_seen_at=now - 2 * HOUR, last_seen_at=now, opened_at=now - 2 * HOUR, acknowledged_at=now,
+        acknowledged_by=make_user("olga"),
+    )  # fmt: skip
+    AuditEntry.objects.create(at=now - 3 * HOUR, actor_name="pia", action="node.draining", target=f"node:{one.pk}")
 
-    assert "<code>node.cordoned</code> by ada" in text
+    text = words(browser_of(staff("view_auditentry")).get(PAGE))
+
+    told = ["Cordoned by ada", "no route to host", "disk is full", "olga looks after it", "Draining was begun by pia"]
+    places = [text.find(sentence) for sentence in told]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert "/monitor/incidents/#incident-" in text
     assert "mallory" not in text
-    assert "no route to host" in text
+
+
+def test_deeds_are_for_who_may_view_audit_entries(one: Node) -> None:
+    AuditEntry.objects.create(at=timezone.now(), actor_name="ada", action="node.cordoned", target=f"node:{one.pk}")
+
+    text = words(browser_of(staff("change_node")).get(PAGE))
+
+    assert "by ada" not in text
+    assert "they are for who may view audit entries" in text
 
 
 def test_a_node_that_never_was_read_has_a_page_too(one: Node) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -501,3 +502,26 @@ def test_others_do_not_see_it(browser: Client) -> None:
         assert Client().get(address).status_code == 302
     assert browser.get(f"{PAGE}report.exe").status_code == 404
     assert browser.post(PAGE).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("share", "read", "said"),
+    [
+        (1.0, 1.0, "100 %"),
+        (0.5, 0.9, "50 %"),
+        (1.0, 0.899, "100 % of the 89.9 % that was read"),
+        (1.0, 0.5, "100 % of the 50 % that was read"),
+        (1.0, 0.499, "–"),
+        (None, 0.0, "–"),
+    ],
+)
+def test_availability_of_few_readings_is_not_said_of_the_whole_time(
+    share: float | None, read: float, said: str
+) -> None:
+    make_node("one")
+    found = report()
+    nodes = [replace(found.nodes[0], available=share, read=read)]
+
+    [first, *_] = report_tables.headlines(replace(found, nodes=nodes))
+
+    assert (first.name, first.figure) == ("Nodes available", said)

@@ -68,7 +68,7 @@ def read_node(node: Node, **values: Any) -> None:
 
 
 def test_nodes_tells_what_is_really_used() -> None:
-    read_node(make_node("one"))
+    read_node(make_node("one", last_seen_at=NOW))
 
     line = run("nodes").splitlines()[1]
     (row,) = json.loads(run("nodes", "--json"))
@@ -79,7 +79,7 @@ def test_nodes_tells_what_is_really_used() -> None:
 
 
 def test_what_no_reading_tells_is_a_dash_and_no_nought() -> None:
-    make_node("one")
+    make_node("one", last_seen_at=NOW)
 
     words = run("nodes").splitlines()[1].split()
 
@@ -105,7 +105,7 @@ def test_what_is_wrong_with_a_node_is_said_and_is_an_exit_code(change: dict[str,
 
 
 def test_a_node_is_shown_with_what_is_on_it_and_what_is_booked(machines: Machines) -> None:
-    make_node("one")
+    make_node("one", last_seen_at=NOW)
     running = machines.settle(make_reservation())
     later = make_reservation(start=at(3))
 
@@ -129,10 +129,10 @@ def test_an_unknown_node_is_named() -> None:
 
 
 def test_as_many_queries_for_fifty_nodes_as_for_one() -> None:
-    make_node("one")
+    make_node("one", last_seen_at=NOW)
     few = queries("nodes")
     for _ in range(49):
-        make_node()
+        make_node(last_seen_at=NOW)
 
     assert queries("nodes") == few
 
