@@ -70,7 +70,8 @@ def test_no_list_is_cut_on_a_telephone_however_long_the_names(
         page.evaluate(
             """document.querySelectorAll(".stack td").forEach((cell) => {
               const parts = [...cell.querySelectorAll("a, span, div")];
-              const line = parts.find((one) => one.textContent && !one.children.length && !one.closest(".state, .kind"));
+              const isLine = (one) => one.textContent && !one.children.length && !one.closest(".state, .kind");
+              const line = parts.find(isLine);
               if (line) line.textContent = "Department of Computer Science, " + "x".repeat(60);
             })"""
         )
