@@ -103,6 +103,10 @@ def _volumes(node: Node) -> Iterator[Difference]:
     host, machine = drivers.host(node), f"node:{node.pk}"
     if host is None:
         return
+    # First what needs no answer of the node: one that is slow to give it hides nothing that is known.
+    for volume in Volume.objects.filter(node=node, state=Volume.State.ATTACHED).exclude(problem=""):
+        sentence = f"{volume} is degraded: {volume.problem}"
+        yield Difference(Kind.VOLUME_DEGRADED, machine, node.name, str(volume), sentence, degraded.WILL_HEAL, 3)
     attached = {v.machine_name for v in Volume.objects.filter(node=node, state=Volume.State.ATTACHED)}
     for name in sorted({path.rsplit("/", 1)[-1] for path in volumes.list_mounted(host)} - attached):
         sentence = f"{name} is mounted but no live reservation uses it"
@@ -115,9 +119,6 @@ def _volumes(node: Node) -> Iterator[Difference]:
     for name in sorted(unknown):
         sentence = f"the image of {name} is there, and the database does not know it"
         yield Difference(Kind.IMAGE_UNKNOWN, machine, node.name, name, sentence, leftovers.KEEP, 3)
-    for volume in Volume.objects.filter(node=node, state=Volume.State.ATTACHED).exclude(problem=""):
-        sentence = f"{volume} is degraded: {volume.problem}"
-        yield Difference(Kind.VOLUME_DEGRADED, machine, node.name, str(volume), sentence, degraded.WILL_HEAL, 3)
     left = images - unknown - local
     removed = leftovers.removed(node, left)
     for name in sorted(left):

@@ -182,6 +182,21 @@ def test_doctor_names_it(machines: Machines, running: Reservation, monkeypatch: 
     assert any("is degraded: It is not well." in sentence for sentence in found)
 
 
+def test_doctor_names_it_although_its_node_does_not_tell_of_mounts(
+    machines: Machines, running: Reservation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(host: Host) -> set[str]:
+        raise NoAnswer("no SSH connection")
+
+    Volume.objects.update(problem="It is not well.")
+    monkeypatch.setattr(volumes, "list_mounted", silent)
+
+    found = [finding.sentence for finding in doctor.examine(NOW)]
+
+    assert any("is degraded: It is not well." in sentence for sentence in found)
+    assert any("could not be checked" in sentence for sentence in found)
+
+
 # ---- storage servers ----------------------------------------------------------------------------------------
 
 
