@@ -18,11 +18,11 @@ REDIS = ForwardSpec("198.18.0.1", 20_001, "10.99.0.12", 20_001)
 class FakeHost:
     """Answers each program from a table; notes what ran."""
 
-    target: str = "root@host"
     answers: dict[str, str] = field(default_factory=dict)
     failing: set[str] = field(default_factory=set)
     code: int = 1
     ran: list[tuple[str, str]] = field(default_factory=list)
+    target: str = "root@host"
 
     def run(self, argv: list[str], *, stdin: str = "", timeout_s: float = 20) -> str:
         line = " ".join(argv)
