@@ -13,10 +13,8 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 FORMATS = ("json", "text")
-QUIET = (
-    *("kombu", "amqp", "docker", "stripe", "urllib3", "weasyprint", "fontTools"),
-    *("celery.worker.strategy", "celery.app.trace", "celery.beat"),  # sent, received, succeeded: sixty lines a second
-)
+QUIET = ("kombu", "amqp", "docker", "stripe", "urllib3", "weasyprint", "fontTools")
+CHATTER = ("celery.worker.strategy", "celery.app.trace", "celery.beat")  # sent, received, done: sixty lines a second
 EXTRAS = ("status", "status_code", "method", "path", "route", "duration_s", "task", "pid")  # of a record, that are told
 HIDDEN = "[hidden]"
 # A net below the rule that no secret is logged: what a message, or a library's error in it, might hold. Strangers
@@ -40,6 +38,7 @@ SECRETS = (
 
 def configuration(form: str, level: str) -> dict[str, Any]:
     """What logging.config.dictConfig takes: everything goes to stderr through one formatter."""
+    quiet = QUIET if level == "DEBUG" else (*QUIET, *CHATTER)
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -52,7 +51,7 @@ def configuration(form: str, level: str) -> dict[str, Any]:
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"handlers": ["stderr"], "level": level},
-        "loggers": {name: {"level": "WARNING"} for name in QUIET}
+        "loggers": {name: {"level": "WARNING"} for name in quiet}
         # Django gives these handlers of their own; gunicorn's and Celery's come through the root as well.
         | {name: {"handlers": [], "propagate": True} for name in ("django", "django.server", "py.warnings")},
     }

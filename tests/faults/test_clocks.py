@@ -99,7 +99,8 @@ def test_the_clock_of_beat_is_off(desk: Desk, stack: RunningStack, fault: Fault,
     stack.stop("beat")
     schedule = str(stack.stack.layout.scratch / f"schedule-{off}")  # one that knows no earlier runs
     beat = ["beat", "--pidfile=", "--schedule", schedule, "--loglevel", "info"]
-    with _beside(stack, off, "-m", "celery", "-A", "portal", *beat, faked={}) as log:
+    told = {"BERTH_LOG_LEVEL": "debug"}  # else what it sends is in no log
+    with _beside(stack, off, "-m", "celery", "-A", "portal", *beat, faked=told) as log:
         wait_for(lambda: log().count("Sending due task") > 5, seconds=60)
         end = windows.now(desk) + timedelta(seconds=5)
         windows.end_at(desk, ends, end)

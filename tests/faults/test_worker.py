@@ -93,8 +93,9 @@ def second_beat(stack: RunningStack) -> Iterator[None]:
     argv = [str(stack.stack.layout.python), "-m", "celery", "-A", "portal", "beat", "--pidfile="]
     command = tree.enter([*argv, "--schedule", str(schedule), "--loglevel", "info"])
     path = stack.log / "second-beat.log"
+    told = {**tree.environment(), "BERTH_LOG_LEVEL": "debug"}  # else what it sends is in no log
     with open(path, "wb") as log:
-        process = subprocess.Popen(command, env=tree.environment(), stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, env=told, stdout=log, stderr=log, start_new_session=True)
     try:
         wait_for(lambda: path.read_text().count("Sending due task") > 5, seconds=30)
         yield
