@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -26,58 +26,61 @@ def admin(stack: RunningStack, page: Page, sign_up_in: Callable[[Page], Customer
 
 
 @pytest.fixture
-def stands_still(stack: RunningStack, lab: Lab, api: Api) -> Callable[[], int]:
-    """Books nginx, lets the timetable rest, and takes its rule from the gateway; the reservation's number."""
+def number(api: Api) -> Iterator[int]:
+    """Of a reservation that runs."""
+    booked = int(api.post("/reservations", {"service": "nginx", "size": "tiny", "hours": 1})["id"])
+    wait_for(lambda: api.get(f"/reservations/{booked}")["state"] == "running")
+    yield booked
+    api.delete(f"/reservations/{booked}")
 
-    def do() -> int:
-        number = int(api.post("/reservations", {"service": "nginx", "size": "tiny", "hours": 1})["id"])
-        wait_for(lambda: api.get(f"/reservations/{number}")["state"] == "running")
+
+@pytest.fixture
+def flush(stack: RunningStack, lab: Lab) -> Iterator[Callable[[], None]]:
+    """Lets the timetable rest, so that no round mends it, and takes the rules from the gateway."""
+
+    def do() -> None:
         stack.stop("beat")
         lab.exec("gateway", [*NAT, "-F", "BERTH-DNAT"])
-        return number
 
-    return do
+    yield do
+    stack.start("beat")
+    stack.wait_ready()
 
 
 def test_fleet_node_drain_preview_drift_mended_and_report_downloaded(
-    admin: Page, stack: RunningStack, lab: Lab, api: Api, stands_still: Callable[[], int]
+    admin: Page, lab: Lab, api: Api, number: int, flush: Callable[[], None]
 ) -> None:
-    number = stands_still()
-    try:
-        node = str(api.get(f"/reservations/{number}")["node"])
+    node = str(api.get(f"/reservations/{number}")["node"])
 
-        admin.goto("/monitor/")
-        expect(admin.locator("article.machine", has_text="node1")).to_be_visible()
-        expect(admin.locator("article.machine", has_text="node2")).to_be_visible()
+    admin.goto("/monitor/")
+    expect(admin.locator("article.machine", has_text="node1")).to_be_visible()
+    expect(admin.locator("article.machine", has_text="node2")).to_be_visible()
 
-        admin.get_by_role("link", name=node, exact=True).first.click()
-        admin.wait_for_url(f"**/monitor/nodes/{node}/")
-        expect(admin.locator(".uplot canvas").first).to_be_visible()  # its charts are drawn
-        expect(admin.get_by_text(f"berth-{number}-1-main").first).to_be_visible(timeout=MACHINES_MS)
+    admin.get_by_role("link", name=node, exact=True).first.click()
+    admin.wait_for_url(f"**/monitor/nodes/{node}/")
+    expect(admin.locator(".uplot canvas").first).to_be_visible()  # its charts are drawn
+    expect(admin.get_by_text(f"berth-{number}-1-main").first).to_be_visible(timeout=MACHINES_MS)
 
-        admin.get_by_role("link", name=re.compile("^Drain")).click()
-        admin.wait_for_url("**/drain/")
-        expect(admin.get_by_role("heading", name=f"Drain {node}?")).to_be_visible()
-        expect(admin.locator("main")).to_contain_text(f"#{number}")
-        admin.get_by_role("link", name="Leave it as it is").click()
-        admin.wait_for_url(f"**/monitor/nodes/{node}/")
+    admin.get_by_role("link", name=re.compile("^Drain")).click()
+    admin.wait_for_url("**/drain/")
+    expect(admin.get_by_role("heading", name=f"Drain {node}?")).to_be_visible()
+    expect(admin.locator("main")).to_contain_text(f"#{number}")
+    admin.get_by_role("link", name="Leave it as it is").click()
+    admin.wait_for_url(f"**/monitor/nodes/{node}/")
 
-        admin.get_by_role("link", name="Drift", exact=True).click()
-        admin.get_by_role("button", name="Look now").click()
-        expect(admin.locator("#drift-progress")).to_have_count(0, timeout=MACHINES_MS)
-        missing = admin.locator("tr", has_text="lacks the rule").first
-        expect(missing).to_contain_text("BERTH-DNAT")
-        missing.get_by_role("button", name="Mend").click()
-        expect(admin.locator("main")).to_contain_text("Applied the rules of")
-        assert "-j DNAT" in lab.exec("gateway", [*NAT, "-S", "BERTH-DNAT"]).stdout
+    flush()
+    admin.get_by_role("link", name="Drift", exact=True).click()
+    admin.get_by_role("button", name="Look now").click()
+    expect(admin.locator("#drift-progress")).to_have_count(0, timeout=MACHINES_MS)
+    missing = admin.locator("tr", has_text="lacks the rule").first
+    expect(missing).to_contain_text("BERTH-DNAT")
+    missing.get_by_role("button", name="Mend").click()
+    expect(admin.locator("main")).to_contain_text("Applied the rules of")
+    assert "-j DNAT" in lab.exec("gateway", [*NAT, "-S", "BERTH-DNAT"]).stdout
 
-        admin.get_by_role("link", name="Reports", exact=True).click()
-        with admin.expect_download() as waiting:
-            admin.get_by_role("link", name="CSV", exact=True).click()
-        with waiting.value.path().open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-        assert any(node in row for row in rows), rows
-    finally:
-        stack.start("beat")
-        api.delete(f"/reservations/{number}")
-        stack.wait_ready()
+    admin.get_by_role("link", name="Reports", exact=True).click()
+    with admin.expect_download() as waiting:
+        admin.get_by_role("link", name="CSV", exact=True).click()
+    with waiting.value.path().open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.reader(file))
+    assert any(node in row for row in rows), rows

@@ -305,6 +305,8 @@ class Schedules(RuleBasedStateMachine):
             return
         generation = 0 if whose == "orphan" else 9000
         name = f"berth-{row.pk}-{generation}-main"
+        if name in engine.containers:
+            return  # an engine has one of a name, and that has been seen for a while already
         labels = {LABEL_RESERVATION: str(row.pk), LABEL_GENERATION: str(generation), LABEL_KEY: str(row.key)}
         engine.put_stranger(name, labels)
         self.nobodys[node, name] = self.world.clock.now
