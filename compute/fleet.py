@@ -13,8 +13,8 @@ from django.db.backends.postgresql.psycopg_any import DateTimeTZRange  # type: i
 from compute import certificates
 from compute.health import UNSEEN_AFTER
 from compute.models import Allocation, Node
+from compute.series import LATEST
 
-FRESH = timedelta(seconds=60)  # four readings: an older one says nothing of now
 NOT_PROBED_AFTER = UNSEEN_AFTER + timedelta(seconds=10)  # six probes of which none got an answer, or none was made
 
 
@@ -153,7 +153,7 @@ ORDER BY node.name
 
 def node_rows(now: datetime, names: Collection[str] | None = None) -> list[NodeRow]:
     """Every node that was not removed, or those of these names, by name: node2 before node10."""
-    asked = {"now": now, "since": now - FRESH, "names": None if names is None else list(names)}
+    asked = {"now": now, "since": now - LATEST, "names": None if names is None else list(names)}
     with connection.cursor() as cursor:
         cursor.execute(_ROWS, asked)
         rows = [NodeRow(*row) for row in cursor.fetchall()]

@@ -19,7 +19,14 @@ node_back = Signal()  # node=, now=: it is in service again; who waited for it n
 PROBE_LASTS = timedelta(seconds=20)
 UNSEEN_AFTER = timedelta(seconds=20)  # four probes
 RETURNS = "It answers again; old copies are removed from it first."
+HANGING = ("sent nothing in time", "is not answering")  # as docker_engine and breaker say it
 BRAKE = "It is not declared lost, since most nodes gave no answer at once: that looks like a fault on our side."
+
+
+def hangs(node: Node) -> bool:
+    """Whether its engine takes calls and does not answer them, by what its last probe said."""
+    silent = node.health in {Node.Health.UNKNOWN, Node.Health.LOST}
+    return silent and any(words in node.health_reason for words in HANGING)
 
 
 def claim_probe(node_id: int, now: datetime) -> Node | None:

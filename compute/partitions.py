@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import connection, migrations, transaction
 
+RAW_KEPT, MINUTES_KEPT, HOURS_KEPT = timedelta(days=2), timedelta(days=14), timedelta(days=366)
 LOCK = 0x7061  # "pa": one process makes or drops partitions at a time
 
 
@@ -45,12 +46,12 @@ class Partitioned:
 
 
 TABLES = (
-    Partitioned("compute_sample", timedelta(days=2)),
-    Partitioned("compute_containersample", timedelta(days=2)),
-    Partitioned("compute_nodeminute", timedelta(days=14)),
-    Partitioned("compute_containerminute", timedelta(days=14)),
-    Partitioned("compute_nodehour", timedelta(days=366), monthly=True),
-    Partitioned("compute_containerhour", timedelta(days=366), monthly=True),
+    Partitioned("compute_sample", RAW_KEPT),
+    Partitioned("compute_containersample", RAW_KEPT),
+    Partitioned("compute_nodeminute", MINUTES_KEPT),
+    Partitioned("compute_containerminute", MINUTES_KEPT),
+    Partitioned("compute_nodehour", HOURS_KEPT, monthly=True),
+    Partitioned("compute_containerhour", HOURS_KEPT, monthly=True),
 )
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+EVERY_S = 15  # between two rounds of readings
+
 
 @dataclass(frozen=True, slots=True)
 class ContainerSeen:

@@ -13,12 +13,12 @@ from django.db import connection, transaction
 
 from compute import partitions
 from compute.models import SamplingMark
+from compute.partitions import RAW_KEPT
 
 logger = logging.getLogger(__name__)
 HOUR = timedelta(hours=1)
 SETTLED_AFTER = timedelta(minutes=2)  # nothing is written of a round that is so old
 HOURS_AT_ONCE = 6  # after a long rest; the next round goes on
-RAW_KEPT = timedelta(days=2)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,12 @@ from compute import partitions, rollups
 from compute.asking import NodeReading, Question, ask_all
 from compute.models import Node, ObservedContainer, Sample, SamplingMark
 from compute.observed import Seen, note
-from compute.readings import Usage, Vitals, per_second
+from compute.readings import EVERY_S, Usage, Vitals, per_second
 
 logger = logging.getLogger(__name__)
-EVERY_S = 15
 PART = 250  # nodes; of a thousand, four of a worker's threads are busy with it
 LATE = timedelta(seconds=60)  # what is so late is not written: the past is rolled up
 GAP = timedelta(seconds=45)  # after which everything is inspected again, and counters are not compared
-FORGET_GONE_AFTER = timedelta(days=366)
 
 
 def begin_round(now: datetime) -> tuple[datetime, list[list[int]]]:
@@ -253,4 +251,4 @@ def prune(now: datetime) -> None:
     except OperationalError as problem:
         logger.warning("readings that are too old could not be dropped yet: %s", problem)
     gone = ObservedContainer.objects.filter(state=ObservedContainer.State.GONE)
-    gone.filter(changed_at__lt=now - FORGET_GONE_AFTER).delete()
+    gone.filter(changed_at__lt=now - partitions.HOURS_KEPT).delete()

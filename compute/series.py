@@ -12,34 +12,22 @@ from django.utils import timezone
 
 from compute import rollups
 from compute.models import ContainerSample, Node, ObservedContainer, Sample
+from compute.partitions import MINUTES_KEPT, RAW_KEPT
+from compute.readings import EVERY_S
 from compute.rollups import CONTAINERS, NODES, Kind
 
-RAW_S, MINUTE_S, HOUR_S = 15, 60, 3600
+RAW_S, MINUTE_S, HOUR_S = EVERY_S, 60, 3600
 RAW_UP_TO, MINUTES_UP_TO = timedelta(hours=2), timedelta(days=2)
-RAW_KEPT, MINUTES_KEPT = timedelta(days=2), timedelta(days=14)
-LATEST = timedelta(seconds=60)
+LATEST = timedelta(seconds=60)  # four readings: an older one says nothing of now
 
 # Name in a chart → column of the minutes and hours, and what it is among the readings.
-_OF_NODE = {
-    name: (name, f"avg({name})::float8")
-    for name in (
-        "memory_total_mib",
-        "memory_free_mib",
-        "load_1",
-        "load_5",
-        "load_15",
-        "cores",
-        "cores_used",
-        "containers_expected",
-        "containers",
-    )
-} | {
+_OF_NODE = {name: (name, f"avg({name})::float8") for name in NODES.means} | {
     "volumes_size_mib": ("volumes_size_mib", "max(volumes_size_mib)"),
     "volumes_free_mib": ("volumes_free_least_mib", "min(volumes_free_mib)"),
     "images_size_mib": ("images_size_mib", "max(images_size_mib)"),
     "images_free_mib": ("images_free_least_mib", "min(images_free_mib)"),
 }
-_OF_CONTAINER = {name: (name, f"avg({name})") for name in ("cores_used", "memory_mib", "received_per_s", "sent_per_s")}
+_OF_CONTAINER = {name: (name, f"avg({name})") for name in CONTAINERS.means}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from datetime import datetime
 from celery import shared_task
 from django.utils import timezone
 
-from compute import forwarding, guarding, health, rollups, sampling
+from compute import forwarding, guarding, health, readings, rollups, sampling
 from compute.alone import one_at_a_time
 from compute.models import Gateway, Node
 from compute.shell import CommandFailed, NoAnswer
@@ -37,7 +37,7 @@ def begin_sampling() -> None:
     """Begin the round of readings that is due, if nobody did: each part of the nodes by a task of its own."""
     at, parts = sampling.begin_round(timezone.now())
     for node_ids in parts:
-        sample.apply_async((node_ids, at.isoformat()), expires=sampling.EVERY_S)
+        sample.apply_async((node_ids, at.isoformat()), expires=readings.EVERY_S)
 
 
 @shared_task

@@ -13,13 +13,13 @@ from django.db.models import Count, Q, Sum
 
 from compute import rollups
 from compute.models import Gateway, Node, StorageServer, Volume
-from monitoring.alerts.rules import RULES
+from compute.readings import EVERY_S
+from monitoring.alerts import incidents
 from monitoring.models import Incident
 from reservations.models import Reservation
 from reservations.moving import LOST_DATA, MOVED
 
 FORMAT = 1
-READ_EVERY_S = 15
 LONGEST = timedelta(days=366)
 MOST_CUSTOMERS, MOST_REASONS, MOST_INCIDENTS = 20, 15, 100
 
@@ -249,7 +249,7 @@ def _nodes(since: datetime, until: datetime, now: datetime) -> list[NodeFigures]
                 name=node.name,
                 state=node.state,
                 available=float(answered / taken) if taken else None,
-                read=min(float(taken) * READ_EVERY_S / seconds, 1.0) if seconds else 0.0,
+                read=min(float(taken) * EVERY_S / seconds, 1.0) if seconds else 0.0,
                 incidents=incidents.get(f"node:{node.pk}", 0),
                 cores_lent=float(node.cores),
                 cores_held=float(cores_held) / seconds if seconds else 0.0,
@@ -359,20 +359,14 @@ def _incidents(since: datetime, until: datetime) -> tuple[int, list[Trouble]]:
     rows = _told(since, until)
     found = []
     for row in rows.order_by("-opened_at", "-pk")[:MOST_INCIDENTS]:
-        title = RULES[row.kind].title.format(row.name) if row.kind in RULES else str(row)
         within = min(row.closed_at or until, until) - max(row.opened_at, since)
-        found.append(Trouble(title, row.severity, row.opened_at, row.closed_at, within.total_seconds()))
+        found.append(Trouble(incidents.title(row), row.severity, row.opened_at, row.closed_at, within.total_seconds()))
     return rows.count(), found
 
 
 def _now(now: datetime) -> Now:
-    due = Reservation.objects.due(now)
-    oldest = due.order_by("look_at").values_list("look_at", flat=True).first()
-    return Now(
-        due=due.count(),
-        oldest_due_s=(now - oldest).total_seconds() if oldest else 0.0,
-        open_incidents=Incident.objects.open().count(),
-    )
+    backlog = Reservation.objects.backlog(now)
+    return Now(backlog.count, backlog.oldest_s, open_incidents=Incident.objects.open().count())
 
 
 def _ask(query: str, values: dict[str, Any]) -> Sequence[tuple[Any, ...]]:

@@ -26,8 +26,8 @@ from compute.failpoints import hit
 from compute.health import mark_unreachable
 from compute.models import Node
 from compute.shell import CommandFailed, NoAnswer
-from compute.spec import Presence
-from reservations import actions, degraded, ending, moving, restarting, starting
+from compute.spec import Observed, Presence
+from reservations import actions, degraded, ending, moving, observing, restarting, starting
 from reservations.claims import Clock, claim, let_go, renew
 from reservations.hints import hint
 from reservations.models import Container, Reservation
@@ -172,10 +172,7 @@ def _running(reservation: Reservation, clock: Clock) -> bool:
         seen = engine.observe(container.machine_name)
         starting.check_key(reservation, seen)
         if reservation.wish == Reservation.Wish.STOP:
-            runs = seen.presence == Presence.RUNNING  # else an earlier stop was carried out, and its answer was lost
-            if runs:
-                starting.write_observation(container, seen, clock())
-            engine.stop(container.machine_name, grace_s=10)
+            served_until = observing.stop(container, engine, seen, clock)
             transition(
                 reservation,
                 State.STOPPED,
@@ -183,7 +180,7 @@ def _running(reservation: Reservation, clock: Clock) -> bool:
                 by=PLATFORM,
                 now=clock(),
                 token=reservation.claim_token,
-                served_until=None if runs else container.observed_at,
+                served_until=served_until,
             )
             return look_later(reservation, reservation.end)
         if reservation.restart_asked_at is not None and seen.presence in {Presence.RUNNING, Presence.EXITED}:
@@ -197,7 +194,7 @@ def _running(reservation: Reservation, clock: Clock) -> bool:
         logger.warning("reservation %d: %s", reservation.pk, problem)
         return try_again(reservation, f"{container.node.name} gives no answer at the moment.", clock)
     if seen.presence == Presence.RUNNING:
-        starting.write_observation(container, seen, clock())
+        observing.write(container, seen, clock())
         if reservation.reason:
             Reservation.objects.filter(pk=reservation.pk, claim_token=reservation.claim_token).update(reason="")
         if not starting.tell_end(reservation, container):
@@ -207,7 +204,12 @@ def _running(reservation: Reservation, clock: Clock) -> bool:
         return look_later(reservation, reservation.end)
     if seen.presence == Presence.UNKNOWN:
         return try_again(reservation, "The node's engine does not know how the container is.", clock)
-    why = starting.why_it_ended(seen)
+    return _start_again(reservation, container, seen, clock)
+
+
+def _start_again(reservation: Reservation, container: Container, seen: Observed, clock: Clock) -> bool:
+    """It ended by itself; given up when it did so too often."""
+    why = observing.why_it_ended(seen)
     restarts = reservation.restarts + 1 if _ran_shortly(reservation, clock()) else 1
     served_until = container.observed_at  # as running: anything else is only written once the usage is closed
     if restarts > MOST_RESTARTS:
@@ -224,7 +226,7 @@ def _running(reservation: Reservation, clock: Clock) -> bool:
         reason=why,
         restarts=restarts,
     )
-    starting.write_observation(container, seen, clock())
+    observing.write(container, seen, clock())
     return True
 
 

@@ -10,15 +10,13 @@ from django.db import transaction
 
 from accounts import audit
 from compute.engine import ContainerEngine
-from compute.spec import Observed, Presence
-from reservations import starting
+from compute.spec import Observed
+from reservations import observing
 from reservations.claims import Clock
 from reservations.hints import hint_after_commit
 from reservations.models import Container, Reservation
 from reservations.states import State
 from reservations.transitions import PLATFORM, note, transition
-
-GRACE_S = 10
 
 
 class CannotRestart(Exception):
@@ -44,13 +42,9 @@ def carry_out(
 ) -> None:
     """Stop it and let it be started again. Dying in between, it is stopped again at the next look, which is nothing.
 
-    One that is found ended was stopped by an earlier try, whose answer was lost: it is paid for until it was last seen
-    to run, and has not failed by itself.
+    One that is found ended has not failed by itself: an earlier try stopped it (`observing.stop`).
     """
-    runs = seen.presence == Presence.RUNNING
-    if runs:
-        starting.write_observation(container, seen, clock())
-    engine.stop(container.machine_name, grace_s=GRACE_S)
+    served_until = observing.stop(container, engine, seen, clock)
     transition(
         reservation,
         State.STARTING,
@@ -58,6 +52,6 @@ def carry_out(
         by=PLATFORM,
         now=clock(),
         token=reservation.claim_token,
-        served_until=None if runs else container.observed_at,
+        served_until=served_until,
         restarts=0,
     )

@@ -30,7 +30,7 @@ from compute.spec import (
     PortSpec,
     Presence,
 )
-from reservations import actions, ending
+from reservations import actions, ending, observing
 from reservations.claims import Clock, renew
 from reservations.models import Container, Endpoint, Reservation, StorageProfile
 from reservations.states import State
@@ -179,7 +179,7 @@ def _create(
         _use_other_ports(reservation, container, clock)
         raise PortsTaken(str(problem)) from problem
     hit("container-started")
-    write_observation(container, seen, clock())
+    observing.write(container, seen, clock())
 
 
 def _remove_older(reservation: Reservation, container: Container, clock: Clock) -> None:
@@ -329,7 +329,7 @@ def _answers(reservation: Reservation, container: Container, engine: ContainerEn
     with _asking_the_node():
         seen = engine.observe(container.machine_name)
     if seen.presence in {Presence.EXITED, Presence.ABSENT}:
-        raise EngineRefused(why_it_ended(seen))
+        raise EngineRefused(observing.why_it_ended(seen))
     return False
 
 
@@ -358,23 +358,6 @@ def _stays_open(connection_: socket.socket) -> bool:
         return connection_.recv(1) != b""
     except TimeoutError:
         return True
-
-
-def why_it_ended(seen: Observed) -> str:
-    if seen.presence == Presence.ABSENT:
-        return "The container was gone from its node."
-    if seen.out_of_memory:
-        return "The container used more memory than its size allows and was ended."
-    return f"The container ended by itself (exit code {seen.exit_code})."
-
-
-def write_observation(container: Container, seen: Observed, now: datetime) -> None:
-    Container.objects.filter(pk=container.pk).update(
-        presence=seen.presence,
-        engine_id=seen.engine_id or container.engine_id,
-        exit_code=seen.exit_code,
-        observed_at=now,
-    )
 
 
 def _use_other_ports(reservation: Reservation, container: Container, clock: Clock) -> None:

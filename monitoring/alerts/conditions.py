@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from compute import certificates, clocks
 from compute.models import Node, Sample
+from compute.series import latest_of_nodes
 from monitoring import heartbeats
 from monitoring.alerts.rules import RULES, Key
 from monitoring.models import Heartbeat
@@ -101,7 +102,7 @@ def read(now: datetime, standing: Iterable[Key], around: Surroundings) -> Seen:
     from monitoring.alerts import of_machines, of_portal  # they use the types above
 
     nodes = list(Node.objects.present())
-    look = Look(now, frozenset(standing), around, nodes, of_machines.samples(now), heartbeats.processes(now))
+    look = Look(now, frozenset(standing), around, nodes, latest_of_nodes(now), heartbeats.processes(now))
     conditions: dict[Key, Condition] = {}
     blind: set[Key] = set()
     for check, kinds in (of_machines.CHECKS | of_portal.CHECKS).items():

@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.conf import settings
 from django.db.models import Count
 from django.urls import NoReverseMatch, reverse
 
 from compute import health
-from compute.models import Gateway, Node, Sample, StorageServer
+from compute.models import Gateway, Node, StorageServer
 from monitoring.alerts.conditions import Blind, Checks, Condition, Look
 from monitoring.alerts.rules import Threshold
 from monitoring.drift import PORTAL, from_json
@@ -17,20 +17,11 @@ from monitoring.models import DriftLook
 from reservations.drift import Difference, Kind
 from reservations.models import Container
 
-FRESH_FOR = timedelta(seconds=60)  # a sample comes every 15 s
 SLOW = Threshold(opens=2.0, closes=1.0)  # seconds; a living engine answers within milliseconds
 DISK_PLUS_PERCENT, MEMORY_PLUS_PERCENT = 5, 3  # that must be free beyond the limit for it to be over
-CHECK_LATE = timedelta(seconds=90)
 DRIFT_GRACE, DRIFT_OLD, DRIFT_LOOKS = timedelta(minutes=1), timedelta(days=1), 10
-HANGS = ("sent nothing in time", "is not answering")  # of compute.docker_engine and compute.breaker
 DISKS = (("volumes", "/var/lib/berth"), ("images", "Docker's own folder"))
 RENEW = "Issue a new one from your authority (docs/operators.md, Keys and certificates)."
-
-
-def samples(now: datetime) -> dict[int, Sample]:
-    """The latest sample of each node that is not older than FRESH_FOR: one query."""
-    rows = Sample.objects.filter(at__gt=now - FRESH_FOR, at__lte=now).order_by("node_id", "-at").distinct("node_id")
-    return {row.node_id: row for row in rows}
 
 
 def node_path(name: str) -> str:
@@ -53,7 +44,7 @@ def nodes_down(look: Look) -> Iterator[Condition | Blind]:
         if node.health not in {Node.Health.UNKNOWN, Node.Health.LOST}:
             continue
         subject = _subject(node)
-        hangs = any(words in node.health_reason for words in HANGS)
+        hangs = health.hangs(node)
         if look.stands("node_down", subject) or look.stands("engine_hangs", subject):
             hangs = look.stands("engine_hangs", subject)
         seen = f"It answered last at {node.last_seen_at:%H:%M:%S} UTC. " if node.last_seen_at else ""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import Count, Min, Q
+from django.db.models import Count, Q
 
 from billing.models import InvoiceDocument, LedgerAudit
 from monitoring.alerts.conditions import Blind, Checks, Condition, Look
@@ -63,10 +63,9 @@ def backlog(look: Look) -> Iterator[Condition | Blind]:
         yield Blind("backlog")
         return
     limit = settings.BERTH_ALERT_BACKLOG_S
-    due = Reservation.objects.due(look.now).order_by().aggregate(oldest=Min("look_at"), count=Count("pk"))
-    late_s = (look.now - due["oldest"]).total_seconds() if due["oldest"] else 0.0
-    if Threshold(limit, limit / 2).too_high(late_s, look.stands("backlog", "portal")):
-        sentence = f"{due['count']} are due, the oldest for {late_s:.0f} s."
+    due = Reservation.objects.backlog(look.now)
+    if Threshold(limit, limit / 2).too_high(due.oldest_s, look.stands("backlog", "portal")):
+        sentence = f"{due.count} are due, the oldest for {due.oldest_s:.0f} s."
         mend = "Start more workers, or look in their log what takes so long."
         yield Condition("backlog", "portal", "portal", sentence, mend)
 

@@ -15,9 +15,10 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from billing.models import LedgerAudit
-from compute.fleet import FRESH, NodeRow, node_rows
+from compute.fleet import NodeRow, node_rows
 from compute.health import brake
 from compute.models import Forward, Gateway, Node, StorageServer, Volume
+from compute.series import LATEST
 from monitoring import heartbeats
 from monitoring.alerts import incidents
 from monitoring.models import Heartbeat
@@ -186,13 +187,12 @@ def index(request: HttpRequest) -> HttpResponse:
 
 
 def _queue(now: datetime) -> Queue:
-    due = Reservation.objects.due(now)
-    oldest = due.order_by("look_at").values_list("look_at", flat=True).first()
+    backlog = Reservation.objects.backlog(now)
     swept = last_sweep()
     processes = heartbeats.processes(now)
     return Queue(
-        due=due.count(),
-        oldest_s=int((now - oldest).total_seconds()) if oldest else 0,
+        due=backlog.count,
+        oldest_s=int(backlog.oldest_s),
         swept_at=swept,
         sweep_is_late=swept is None or (now - swept).total_seconds() > LATE_SWEEP_S,
         workers=[one for one in processes.alive if one.kind == Heartbeat.Kind.WORKER],
@@ -218,7 +218,7 @@ def storage_servers(now: datetime) -> Any:
 
 
 def _since(field_name: str, now: datetime) -> "ExpressionWrapper[Q]":
-    return ExpressionWrapper(Q(**{f"{field_name}__gte": now - FRESH}), output_field=BooleanField())
+    return ExpressionWrapper(Q(**{f"{field_name}__gte": now - LATEST}), output_field=BooleanField())
 
 
 urlpatterns = [path("", index, name="index")]

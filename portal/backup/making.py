@@ -297,9 +297,8 @@ def _only_one(folder: Path) -> Iterator[None]:
 def _check_room(folder: Path) -> None:
     """As large as the database is, and once and a half what the last backup took; how full images are is not known."""
     needed = database.size_in_bytes() + FREE_AT_LEAST
-    for older in reversed(whole(folder)):
-        needed = max(needed, int(1.5 * older[1].bytes))
-        break
+    if older := whole(folder):
+        needed = max(needed, int(1.5 * older[-1][1].bytes))
     if (free := shutil.disk_usage(folder).free) < needed:
         raise CannotBackUp(f"{folder} has {readable(free)} left, and {readable(needed)} may be needed.")
 

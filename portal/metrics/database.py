@@ -20,9 +20,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from compute import certificates, series
-from compute.health import brake
+from compute.health import brake, hangs
 from compute.models import Forward, Gateway, LoadStep, Node, Sample, StorageServer, Volume
-from monitoring.alerts.of_machines import HANGS
+from monitoring import heartbeats
 from monitoring.models import Delivery, Heartbeat, Incident
 from reservations.models import Reservation
 from reservations.states import FINAL, LIVE
@@ -30,7 +30,6 @@ from reservations.tasks import last_sweep
 
 logger = logging.getLogger(__name__)
 MIB, GIB = 2**20, 2**30
-FORGET_PROCESSES = timedelta(days=1)
 PROCESS_LATE = timedelta(minutes=1)
 T = TypeVar("T")
 Value = float | int | Decimal | None
@@ -71,7 +70,7 @@ NODE: tuple[Figure[Node], ...] = (
     Figure(
         "berth_node_engine_hanging",
         "1 when the engine takes calls and does not answer them.",
-        lambda n: n.health in {"unknown", "lost"} and any(words in n.health_reason for words in HANGS),
+        hangs,
     ),
     Figure("berth_node_probe_failures", "Probes that failed in a row.", lambda n: n.failures),
     Figure("berth_node_lending", "1 when it may be given something new.", lambda n: n.state == "active"),
@@ -204,9 +203,9 @@ def _reservations(now: datetime) -> Iterator[Metric]:
     for state in sorted(LIVE):
         by_state.add_metric([state.value], live.get(state.value, 0))
     yield by_state
-    due = Reservation.objects.due(now).order_by().aggregate(count=Count("pk"), oldest=Min("look_at"))
-    yield gauge("berth_reservations_due", "Reservations that wait to be looked at.", due["count"])
-    yield gauge("berth_oldest_due_seconds", "How long the first of those has waited.", _age(due["oldest"], now))
+    backlog = Reservation.objects.backlog(now)
+    yield gauge("berth_reservations_due", "Reservations that wait to be looked at.", backlog.count)
+    yield gauge("berth_oldest_due_seconds", "How long the first of those has waited.", backlog.oldest_s)
     unsettled = Reservation.objects.filter(state__in=FINAL, settled_at=None).count()
     yield gauge("berth_reservations_unsettled", "Ended ones whose cost is not in the ledger yet.", unsettled)
     if swept_at := last_sweep():
@@ -220,9 +219,10 @@ def _processes(now: datetime) -> Iterator[Metric]:
         labels=["kind", "process"],
     )
     alive = dict.fromkeys((kind.value for kind in Heartbeat.Kind), 0)
-    for name, kind, at in Heartbeat.objects.filter(at__gt=now - FORGET_PROCESSES).values_list("name", "kind", "at"):
-        beats.add_metric([kind, name], at.timestamp())
-        alive[kind] += now - at < PROCESS_LATE
+    found = heartbeats.processes(now)
+    for row in (*found.alive, *found.silent):
+        beats.add_metric([row.kind, row.name], row.at.timestamp())
+        alive[row.kind] += now - row.at < PROCESS_LATE
     help_ = "Processes that told within the last minute that they live."
     count = GaugeMetricFamily("berth_processes", help_, labels=["kind"])
     for kind, number in alive.items():

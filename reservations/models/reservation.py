@@ -1,6 +1,7 @@
 """What was booked, where it answers, and its containers."""
 
 import uuid
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
@@ -19,6 +20,14 @@ from reservations.secrets import SealedJSONField
 from reservations.states import FINAL, LIVE, RULES, State
 
 STATES = [(state.value, state.value) for state in State]
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How many reservations are due, and for how long the oldest of them; 0 when none is."""
+
+    count: int
+    oldest_s: float
 
 
 class ReservationQuerySet(models.QuerySet["Reservation"]):
@@ -47,6 +56,12 @@ class ReservationQuerySet(models.QuerySet["Reservation"]):
                 "look_at",
             )
         )
+
+    def backlog(self, now: datetime) -> "Backlog":
+        """What waits for a worker: one query."""
+        found = self.due(now).order_by().aggregate(count=models.Count("pk"), oldest=models.Min("look_at"))
+        oldest = found["oldest"]
+        return Backlog(found["count"], (now - oldest).total_seconds() if oldest else 0.0)
 
     def for_pages(self) -> "ReservationQuerySet":
         """With everything that a list or page shows, in a constant number of queries."""

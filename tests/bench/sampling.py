@@ -51,13 +51,13 @@ def measure(ground: Ground) -> Outcome:
 
 
 def _rounds(notes: list[str]) -> list[Row]:
-    from compute import sampling
+    from compute import readings
 
     with tempfile.TemporaryDirectory(prefix="berth-") as folder, simulated_nodes(Path(folder)) as simulator:
         _make_nodes(Path(folder))
         took, cpu, wrote = [], [], []
         for number in range(ROUNDS):
-            at = timezone.now().replace(microsecond=0) + timedelta(seconds=sampling.EVERY_S * number)
+            at = timezone.now().replace(microsecond=0) + timedelta(seconds=readings.EVERY_S * number)
             with _timed_writes() as writes:
                 begun, begun_cpu = time.perf_counter(), time.process_time()
                 read = _round(at)

@@ -13,7 +13,7 @@ from compute import capacity, load_steps
 from compute.capacity import NoCapacity
 from compute.engine import NoAnswer
 from compute.models import Allocation, Forward, Node
-from reservations import actions, reconcile, starting
+from reservations import actions, observing, reconcile
 from reservations.extending import CannotExtend, extend
 from reservations.models import Container, Event, Reservation, UsagePeriod
 from tests.factories import (
@@ -245,7 +245,7 @@ def test_an_extension_while_a_worker_looks_is_told_at_once_and_not_at_the_old_en
     machines: Machines, reservation: Reservation, monkeypatch: pytest.MonkeyPatch, sent_hints: list[int]
 ) -> None:
     machines.settle(reservation)
-    write = starting.write_observation
+    write = observing.write
 
     def extend_meanwhile(*words: Any) -> None:
         if Reservation.objects.get().end == at(1):
@@ -253,7 +253,7 @@ def test_an_extension_while_a_worker_looks_is_told_at_once_and_not_at_the_old_en
             sent_hints.clear()  # the customer's own hint comes while the worker has the claim, and does nothing
         write(*words)
 
-    monkeypatch.setattr(starting, "write_observation", extend_meanwhile)
+    monkeypatch.setattr(observing, "write", extend_meanwhile)
 
     row = machines.reconcile(reservation)
 
