@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from babel import localedata
 from django.core.exceptions import ValidationError
 from django.core.validators import MinLengthValidator, RegexValidator
 
@@ -35,3 +36,8 @@ def time_zones() -> frozenset[str]:
 def validate_time_zone(value: str) -> None:
     if value and value not in time_zones():
         raise ValidationError(f"“{value}” is not a known time zone (try Europe/Berlin).", code="time_zone")
+
+
+def validate_date_language(value: str) -> None:
+    if value and value not in localedata.locale_identifiers():
+        raise ValidationError(f"“{value}” is not a known language (try de or en_GB).", code="date_language")

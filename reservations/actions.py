@@ -31,6 +31,7 @@ from reservations.models import (
     WorkspaceVolume,
 )
 from reservations.pricing import Quote, Wanted, prices
+from reservations.sizes import CustomSize
 from reservations.states import State
 from reservations.transitions import Stale, transition
 
@@ -44,7 +45,7 @@ class Booking:
     """What somebody asks for. `start` None is now; `length` is how long from then."""
 
     service: Service
-    size: Size
+    size: Size | CustomSize
     length: timedelta
     start: datetime | None = None
     storage: StorageProfile

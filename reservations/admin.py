@@ -107,7 +107,15 @@ class ReservationAdmin(ReadOnlyAdmin):
     inlines = [ContainerInline, EventInline]
     actions = ["end_now"]
     state_badge = coloured(
-        "state", {"booked": "info", "starting": "info", "running": "success", "ending": "warning", "failed": "danger"}
+        "state",
+        {
+            "offered": "info",
+            "booked": "info",
+            "starting": "info",
+            "running": "success",
+            "ending": "warning",
+            "failed": "danger",
+        },
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Reservation]:

@@ -87,6 +87,16 @@ def step(reservation: Reservation, clock: Clock) -> bool:
     return STEPS[state](reservation, clock)
 
 
+def _offered(reservation: Reservation, clock: Clock) -> bool:
+    """Held for who waited, until its deadline; taking it makes it booked."""
+    now = clock()
+    if reservation.deadline is None or now < reservation.deadline:
+        return look_later(reservation, reservation.deadline or reservation.end)
+    lapsed = {"token": reservation.claim_token, "only": Q(deadline__lte=now)}
+    actions.start_ending(reservation, text="The offer was not taken in time.", by=PLATFORM, now=now, **lapsed)
+    return True
+
+
 def _booked(reservation: Reservation, clock: Clock) -> bool:
     """Begin when it is time and the place is really free; move to another node if its own is not in service."""
     now = clock()
@@ -256,6 +266,7 @@ def _ending(reservation: Reservation, clock: Clock) -> bool:
 
 
 STEPS: dict[State, Callable[[Reservation, Clock], bool]] = {
+    State.OFFERED: _offered,
     State.BOOKED: _booked,
     State.STARTING: _starting,
     State.RUNNING: _running,

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
+    OFFERED = "offered"
     BOOKED = "booked"
     STARTING = "starting"
     RUNNING = "running"
@@ -34,6 +35,9 @@ class Rule:
 
 
 RULES: dict[State, Rule] = {
+    State.OFFERED: Rule(
+        frozenset({State.BOOKED, State.ENDING}), "Is held for you for a while: take it, or it goes to the next."
+    ),
     State.BOOKED: Rule(frozenset({State.STARTING, State.ENDING}), "Waits for its start; its place is kept."),
     State.STARTING: Rule(
         frozenset({State.RUNNING, State.STOPPED, State.ENDING}),
@@ -46,7 +50,7 @@ RULES: dict[State, Rule] = {
     State.ENDED: Rule(frozenset(), "Is over; nothing of it is left but kept volumes."),
     State.FAILED: Rule(frozenset(), "Could not be kept running; nothing of it is left but kept volumes."),
 }
-INITIAL = State.BOOKED
+INITIAL = frozenset({State.BOOKED, State.OFFERED})  # booked, or offered to who waited
 FINAL = frozenset(state for state, rule in RULES.items() if not rule.to)
 LIVE = frozenset(State) - FINAL
 
@@ -67,7 +71,7 @@ def check(old: State, new: State) -> None:
 def _check_table() -> None:
     if set(RULES) != set(State):
         raise AssertionError("every state needs a rule")
-    reached = {INITIAL}
+    reached = set(INITIAL)
     while more := {target for state in reached for target in RULES[state].to} - reached:
         reached |= more
     if reached != set(State):
@@ -102,7 +106,7 @@ def diagram() -> str:
             "",
             "```mermaid",
             "stateDiagram-v2",
-            f"    [*] --> {INITIAL}",
+            *(f"    [*] --> {state}" for state in sorted(INITIAL)),
             *arrows,
             *ends,
             "```",

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from django.contrib.postgres.constraints import ExclusionConstraint
-from django.contrib.postgres.fields import DateTimeRangeField, RangeOperators
+from django.contrib.postgres.fields import ArrayField, DateTimeRangeField, RangeOperators
 from django.db import models
 from django.db.models import Q
 
@@ -100,6 +100,12 @@ class Forward(models.Model):
     applied = models.BooleanField(default=False, help_text="the gateway has this rule, as far as we know")
     cut = models.BooleanField(
         default=False, help_text="it led elsewhere: those connections are ended at the next apply"
+    )
+    allowed_sources = ArrayField(
+        models.CharField(max_length=18),
+        default=list,
+        blank=True,
+        help_text="IPv4 networks that may connect, as 203.0.113.0/24; empty: everybody",
     )
     released_at = models.DateTimeField(null=True, blank=True)
 

@@ -20,6 +20,7 @@ register = template.Library()
 NOTHING = SafeString("\N{EN DASH}")
 ICON_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 TONES = {
+    "offered": "purple",
     "booked": "blue",
     "starting": "amber",
     "running": "green",

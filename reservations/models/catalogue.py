@@ -87,6 +87,12 @@ class Service(models.Model):
     writes_mib = models.PositiveIntegerField(
         "writes at most (MiB)", default=1024, help_text="on its root file system, apart from its volume"
     )
+    options = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="JSON Schema of what customers may set: each property is an environment variable of this name",
+    )
+    guide = models.TextField(blank=True, help_text="how to use it, on its help page; paragraphs of plain text")
     internet = models.BooleanField(default=True, help_text="may its containers begin connections to the internet")
     min_ram_mib = models.PositiveIntegerField(default=64)
     default_size = models.ForeignKey(Size, on_delete=models.PROTECT)
@@ -124,6 +130,32 @@ class Service(models.Model):
         repository = self.image.rsplit(":", 1)[0]
         prefix = f"{settings.BERTH_REGISTRY}/" if settings.BERTH_REGISTRY else ""
         return f"{prefix}{repository}@{self.digest}"
+
+
+class ServiceVersion(models.Model):
+    """Another image of a service that can be chosen instead of its usual one."""
+
+    service = models.ForeignKey(Service, on_delete=models.CASCADE, related_name="versions")
+    name = models.CharField(max_length=40, validators=[no_control_characters], help_text="as people know it: 7.4")
+    image = models.CharField(max_length=200, help_text="upstream repository:tag, as library/redis:7.4")
+    digest = models.CharField(max_length=80, blank=True, help_text="in the private registry; empty: not there")
+    upstream_digest = models.CharField(max_length=80, blank=True, help_text="what was copied")
+    mirrored_at = models.DateTimeField(null=True, blank=True)
+    active = models.BooleanField(default=True)
+    position = models.PositiveIntegerField(default=100)
+
+    class Meta:
+        ordering = ["position", "name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["service", "name"],
+                name="service_version_once",
+                violation_error_message="The service has a version of this name already.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.service} {self.name}"
 
 
 class WorkspaceVolumeQuerySet(models.QuerySet["WorkspaceVolume"]):

@@ -85,12 +85,18 @@ class Reservation(models.Model):
     name = models.CharField(max_length=60, blank=True, validators=[no_control_characters])
     service = models.ForeignKey(Service, on_delete=models.PROTECT)
     image = models.CharField(max_length=300, help_text="by digest, as it was when it was booked")
+    version = models.CharField(max_length=40, blank=True, help_text="of the service; empty: its usual one")
+    options = models.JSONField(default=dict, blank=True, help_text="environment values that its customer chose")
+    batch = models.UUIDField(null=True, blank=True, editable=False, help_text="that of all copies booked at once")
     ram_mib = models.PositiveIntegerField("RAM (MiB)")
     cores = models.DecimalField(max_digits=6, decimal_places=2)
     storage = models.CharField(max_length=2, choices=StorageProfile.Code.choices)
     storage_gb = models.PositiveIntegerField(validators=[MaxValueValidator(10_000)])
     kept_volume = models.ForeignKey(WorkspaceVolume, null=True, blank=True, on_delete=models.PROTECT)
     start = models.DateTimeField()
+    starts_when_taken = models.BooleanField(
+        default=False, editable=False, help_text="while it is offered: its time begins when the offer is taken"
+    )
     end = models.DateTimeField()
     wish = models.CharField(max_length=4, choices=Wish.choices, default=Wish.RUN)
     state = models.CharField(max_length=10, choices=STATES, default=State.BOOKED, editable=False)
