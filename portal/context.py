@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from django.conf import settings
 from django.http import HttpRequest
 
+from portal.live import tickets
+
 THEME_COOKIE = "berth_theme"  # written by static/berth/berth.js; absent: what the system prefers
 THEMES = ("light", "dark")
 
@@ -38,7 +40,16 @@ def site(request: HttpRequest) -> dict[str, object]:
         "currency": settings.BERTH_CURRENCY,
         "theme": theme if theme in THEMES else "",
         "nav": navigation(request),
+        "live": live_address(request),
     }
+
+
+def live_address(request: HttpRequest) -> str:
+    """Where this reader's page hears of changes; empty where nothing tells them."""
+    user = getattr(request, "user", None)
+    if not settings.BERTH_LIVE_URL or not (user and user.is_authenticated):
+        return ""
+    return f"{settings.BERTH_LIVE_URL.rstrip('/')}/events?ticket={tickets.ticket(user.pk)}"
 
 
 def navigation(request: HttpRequest) -> list[NavItem]:

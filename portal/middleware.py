@@ -13,6 +13,13 @@ from portal.problems import MEDIA_TYPE, problem
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
+
+def _live_origin() -> str:
+    """The process that tells of changes, where it is not found below the portal's own address."""
+    address = urlsplit(settings.BERTH_LIVE_URL)
+    return f" {address.scheme}://{address.netloc}" if address.netloc else ""
+
+
 # No inline script, no inline style and nothing from elsewhere, so there is no nonce either. `data:` is the CSS
 # framework's arrows and the QR code of a log-in app.
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -22,7 +29,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "style-src 'self'",
         "img-src 'self' data:",
         "font-src 'self'",
-        "connect-src 'self'",
+        f"connect-src 'self'{_live_origin()}",
         "manifest-src 'self'",
         "form-action 'self'",
         "frame-ancestors 'none'",

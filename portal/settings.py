@@ -304,6 +304,15 @@ if BERTH_STRIPE_SECRET_KEY and not BERTH_STRIPE_WEBHOOK_SECRET:
 
 UNFOLD = ADMIN_THEME
 
+# ---- what browsers are told at once ------------------------------------------------------------------------
+BERTH_LIVE_LISTEN = env.address("BERTH_LIVE_LISTEN") or ("127.0.0.1", 8001)  # where `python -m portal.live` listens
+BERTH_LIVE_URL = env.matching(  # where browsers find it; empty: pages ask again by themselves
+    "BERTH_LIVE_URL",
+    "",
+    r"((https?://[^\s/?#;,']+)?/[^\s?#;,']*)?",
+    "an address or a path, such as /live/",
+)
+
 # ---- what is told to the outside ---------------------------------------------------------------------------
 BERTH_METRICS_TOKEN = env.text("BERTH_METRICS_TOKEN", "")  # empty: only this machine and private networks may ask
 if BERTH_METRICS_TOKEN and not 16 <= len(BERTH_METRICS_TOKEN.encode()) <= 200:

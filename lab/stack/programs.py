@@ -8,7 +8,7 @@ from pathlib import Path
 from lab.stack.layout import Layout
 
 DATABASES = ("postgres", "redis")
-PORTAL = ("web", "worker", "beat")
+PORTAL = ("web", "worker", "beat", "live")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def redis(layout: Layout) -> Program:
 
 
 def portal(layout: Layout, *, port: int) -> list[Program]:
-    """Web server, worker and timetable. One beat only: two would mean everything twice."""
+    """Web server, worker, timetable, and what tells browsers. One beat only: two would mean everything twice."""
     python = str(layout.python)
     web = (
         *(
@@ -101,6 +101,7 @@ def portal(layout: Layout, *, port: int) -> list[Program]:
         Program("web", web, priority=30, start_seconds=2),
         Program("worker", worker, priority=30, stop_seconds=25, start_seconds=2),
         Program("beat", beat, priority=40, stop_seconds=5, start_seconds=2),
+        Program("live", (python, "-m", "portal.live"), priority=40, stop_seconds=5),
     ]
 
 

@@ -88,7 +88,12 @@ class Stack:
             lab = self._described_lab(wanted)
             port = self._port(wanted)
             env = environment.compose(
-                self.layout, port=port, lab=lab, previous=self.env, fail_points=wanted.fail_points
+                self.layout,
+                port=port,
+                live_port=self._live_port(port),
+                lab=lab,
+                previous=self.env,
+                fail_points=wanted.fail_points,
             )
             if environment.render(env) != environment.render(self.env):
                 write_file(self.layout.env_file, environment.render(env), mode=0o600)
@@ -191,6 +196,13 @@ Berth is ready: {self.base_url}
             raise StackError(f"port {port} is in use by another program: stop that or choose one with --port N")
         return next(other for other in range(default + 1, default + 99) if _is_free(other))
 
+    def _live_port(self, port: int) -> int:
+        """Where browsers are told of changes: the one it has now, else a free one, a thousand above the portal's."""
+        current = urlsplit(self.env.get("BERTH_LIVE_URL", "")).port
+        if current and self.tree.first is not None and self.tree.control.states().get("live") == "RUNNING":
+            return current
+        return next(other for other in range(port + 1000, port + 1100) if _is_free(other))
+
     def _check_readable(self) -> None:
         """Say so early when the account could not read the checkout (cloned with a strict umask)."""
         if not self.layout.as_root:
@@ -256,7 +268,7 @@ Berth is ready: {self.base_url}
                 _say(f"  {line}")
 
     def _serve(self, env: str) -> None:
-        """Have web, worker and beat run today's code with today's environment, and wait until they answer."""
+        """Have web, worker, beat and live run today's code with today's environment, and wait until they answer."""
         stamp = changes.running_stamp(self.layout)
         state = changes.digest(changes.code(self.layout.repo), env, changes.static_stamp(self.layout).path.read_text())
         if not stamp.is_(state):
@@ -271,7 +283,7 @@ Berth is ready: {self.base_url}
             logs = "\n".join(f"--- {name}\n{self.log_tail(name)}" for name in programs.PORTAL)
             raise StackError(f"the portal did not start: {problem}\n{self.readiness()}\n{logs}")
         stamp.set(state)
-        _say(f"web, worker and beat are ready after {time.monotonic() - started:.0f} s")
+        _say(f"web, worker, beat and live are ready after {time.monotonic() - started:.0f} s")
 
     def ready(self) -> bool:
         """Whether the portal says that its database, Redis and a worker are there."""

@@ -25,7 +25,7 @@ BENCHES = {
     "billing": "the pages about money with 10,000 ledger entries, and how many queries they take",
     "metrics": "a scrape of /metrics with 1,000 nodes",
     "sampling": "readings of 1,000 simulated nodes with 20 containers each, their roll-up, and charts over two weeks",
-    "memory": "web, worker and beat when idle",
+    "memory": "web, worker, beat and live when idle",
     "jupyterhub": "what JupyterHub with DockerSpawner needs for the same, where it is installed",
 }
 Measure = Callable[[Ground], Outcome]

@@ -1,4 +1,4 @@
-"""Idle memory of web, worker and beat: the proportional share (PSS) of their process trees."""
+"""Idle memory of web, worker, beat and live: the proportional share (PSS) of their process trees."""
 
 import os
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.bench.ground import BenchError, Ground
 from tests.bench.table import Outcome, Row
 
-PROGRAMS = ("web", "worker", "beat")
+PROGRAMS = ("web", "worker", "beat", "live")
 BOUND_MIB = 400
 SETTLE_S = 3
 
@@ -18,7 +18,7 @@ def measure(ground: Ground) -> Outcome:
     found = {name: sum(_pss_kib(pid) for pid in _tree(root)) / 1024 for name, root in roots.items()}
     parts = " + ".join(f"{name} {found[name]:.0f}" for name in PROGRAMS)
     total = sum(found.values())
-    row = Row("idle memory of web + worker + beat (PSS)", total, "MiB", BOUND_MIB, f"{total:.0f} MiB ({parts})")
+    row = Row("idle memory of web + worker + beat + live (PSS)", total, "MiB", BOUND_MIB, f"{total:.0f} MiB ({parts})")
     return Outcome("memory", [row], ["without supervisord, PostgreSQL and Redis"])
 
 
@@ -27,7 +27,7 @@ def _roots(ground: Ground) -> dict[str, int]:
     first = ground.stack.status().first_pid
     if first is None:
         raise BenchError("the stack is not running")
-    marks = {"web": "gunicorn", "worker": " worker ", "beat": " beat "}
+    marks = {"web": "gunicorn", "worker": " worker ", "beat": " beat ", "live": "portal.live"}
     found: dict[str, int] = {}
     for supervisord in _children(first):
         for pid in _children(supervisord):

@@ -44,7 +44,9 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def compose(layout: Layout, **caller: str) -> dict[str, str]:
-    return environment.compose(layout, port=8123, lab=None, previous=environment.read(layout), caller=caller)
+    return environment.compose(
+        layout, port=8123, live_port=9123, lab=None, previous=environment.read(layout), caller=caller
+    )
 
 
 def record(layout: Layout, pid: int, started: int) -> None:
@@ -91,7 +93,7 @@ def test_the_callers_variables_win_but_its_secrets_and_switches_stay_out(layout:
 
 
 def test_the_worker_can_be_killed_by_a_file_only_where_that_is_wanted(layout: Layout) -> None:
-    armed = environment.compose(layout, port=1, lab=None, previous={}, fail_points=True, caller={})
+    armed = environment.compose(layout, port=1, live_port=2, lab=None, previous={}, fail_points=True, caller={})
 
     assert "BERTH_FAIL_DIR" not in compose(layout)
     assert layout.repo / armed["BERTH_FAIL_DIR"] == layout.fail_points
@@ -105,7 +107,7 @@ def test_a_value_of_two_lines_is_refused(layout: Layout) -> None:
 def test_paths_in_the_checkout_are_relative_and_others_stay(layout: Layout) -> None:
     keys = {**LAB["keys"], "ssh_key": str(layout.repo / "var/lab/x/portal/ssh_key")}
 
-    env = environment.compose(layout, port=1, lab={**LAB, "keys": keys}, previous={}, caller={})
+    env = environment.compose(layout, port=1, live_port=2, lab={**LAB, "keys": keys}, previous={}, caller={})
 
     assert env["BERTH_SSH_KEY"] == "var/lab/x/portal/ssh_key"
     assert env["BERTH_SSH_KNOWN_HOSTS"] == "var/lab/x/portal/known_hosts"
