@@ -16,6 +16,7 @@ from ninja.security import HttpBearer
 
 from accounts import limits
 from accounts.models import ApiToken, Scope, User
+from accounts.permissions import NotAllowed
 from compute.capacity import NoCapacity
 from portal.api_billing import router as billing_router
 from portal.api_catalogue import router as catalogue_router
@@ -32,7 +33,7 @@ TOUCH_EVERY = timedelta(minutes=1)
 
 REFUSALS = {  # that any operation may give, and that none needs to name
     "401": "No valid token",
-    "403": "The token lacks the scope",
+    "403": "The token lacks the scope, or the role in the workspace does not suffice",
     "429": "Too many wrong tokens from this address",
     "500": "A fault of ours",
     "503": "The portal's database does not answer",
@@ -175,6 +176,11 @@ def _guessed_too_often(request: HttpRequest, error: GuessedTooOften) -> HttpResp
 @api.exception_handler(Http404)
 def _not_found(request: HttpRequest, error: Http404) -> HttpResponse:
     return problem(404, "not_found", "There is no such thing, or it is not yours.")
+
+
+@api.exception_handler(NotAllowed)
+def _not_allowed(request: HttpRequest, error: NotAllowed) -> HttpResponse:
+    return problem(403, error.code, str(error))
 
 
 @api.exception_handler(PermissionDenied)

@@ -16,6 +16,7 @@ from portal.problems import Problem
 from reservations import actions, extending
 from reservations.actions import Booking, InvalidBooking
 from reservations.models import IdempotencyKey, Reservation, Service, Size, StorageProfile, WorkspaceVolume
+from reservations.permissions import actionable, check_user_can_act, user_can_act
 
 router = Router(tags=["reservations"])
 MOST_AT_ONCE = 500
@@ -55,9 +56,9 @@ class EndpointOut(Schema):
 
 
 class ReservationOut(Schema):
-    """A reservation. `credentials` are yours alone, and so are the commands in `connect`, which hold them.
+    """A reservation. `credentials` are for who may act on it, and so are the commands in `connect`, which hold them.
 
-    Both are empty for a token that may only write.
+    Both are empty for a token that may only write, and for a member of the workspace who may only look at it.
     `price` is what it costs if all of it is served.
     """
 
@@ -81,9 +82,9 @@ class ReservationOut(Schema):
     price: Decimal
 
     @classmethod
-    def of(cls, row: Reservation, request: HttpRequest) -> Self:
-        """The row as the token of this request may see it."""
-        told = bool(getattr(request, "may_read", False))
+    def of(cls, row: Reservation, request: HttpRequest, *, may_act: bool) -> Self:
+        """The row as the token of this request may see it, and as who has it may."""
+        told = may_act and bool(getattr(request, "may_read", False))
         return cls(
             id=row.pk,
             name=row.name,
@@ -149,7 +150,8 @@ def create(
 
 
 def _answer(pk: int, request: HttpRequest) -> ReservationOut:
-    return ReservationOut.of(Reservation.objects.for_pages().get(pk=pk), request)
+    row = _get(request, pk)  # a repeated key may be of a workspace that its user has left
+    return ReservationOut.of(row, request, may_act=user_can_act(_user(request), row))
 
 
 def booking_of(payload: BookingIn, workspace_id: int) -> Booking:
@@ -197,18 +199,25 @@ def read_all(request: HttpRequest, found: Query[Filter]) -> Any:
     rows = Reservation.objects.visible_to(_user(request)).for_pages().order_by("-created_at", "-pk")
     if found.live is not None:
         rows = rows.live() if found.live else rows.past()
-    return [ReservationOut.of(row, request) for row in rows[found.offset : found.offset + found.limit]]
+    page = list(rows[found.offset : found.offset + found.limit])
+    mine = actionable(_user(request), page)
+    return [ReservationOut.of(row, request, may_act=row.pk in mine) for row in page]
 
 
 @router.get("/{int:pk}", response={200: ReservationOut, 404: Problem, 401: Problem}, summary="One reservation")
 def read(request: HttpRequest, pk: int) -> Any:
-    return ReservationOut.of(_get(request, pk), request)
+    row = _get(request, pk)
+    return ReservationOut.of(row, request, may_act=user_can_act(_user(request), row))
 
 
-@router.delete("/{int:pk}", response={202: ReservationOut, 404: Problem, 401: Problem}, summary="End it now")
+@router.delete(
+    "/{int:pk}",
+    response={202: ReservationOut, 403: Problem, 404: Problem, 401: Problem},
+    summary="End it now",
+)
 def delete(request: HttpRequest, pk: int) -> Any:
     user = _user(request)
-    reservation = _get(request, pk)
+    reservation = _get_to_act(request, pk)
     actions.end(reservation=reservation, text=f"Deleted by {user.username}.", by=user, now=timezone.now())
     return Status(202, _answer(pk, request))
 
@@ -223,11 +232,11 @@ class ExtensionIn(Schema):
 
 @router.post(
     "/{int:pk}/extend",
-    response={200: ReservationOut, 404: Problem, 409: Problem, 422: Problem, 401: Problem},
+    response={200: ReservationOut, 403: Problem, 404: Problem, 409: Problem, 422: Problem, 401: Problem},
     summary="Let it end later, at the same address",
 )
 def extend(request: HttpRequest, pk: int, payload: ExtensionIn) -> Any:
-    reservation = _get(request, pk)
+    reservation = _get_to_act(request, pk)
     length = timedelta(seconds=float(payload.hours * 3600))
     extending.extend(reservation=reservation, length=length, by=_user(request), now=timezone.now())
     return _answer(pk, request)
@@ -235,3 +244,10 @@ def extend(request: HttpRequest, pk: int, payload: ExtensionIn) -> Any:
 
 def _get(request: HttpRequest, pk: int) -> Reservation:
     return get_object_or_404(Reservation.objects.visible_to(_user(request)).for_pages(), pk=pk)
+
+
+def _get_to_act(request: HttpRequest, pk: int) -> Reservation:
+    """One that the visitor may act on. Raises NotAllowed for one that they only see."""
+    reservation = _get(request, pk)
+    check_user_can_act(_user(request), reservation)
+    return reservation

@@ -13,6 +13,7 @@ from portal.problems import Problem
 from reservations import actions, kept_volumes
 from reservations.kept_volumes import KeptVolume
 from reservations.models import WorkspaceVolume
+from reservations.permissions import check_user_can_delete_volume
 
 router = Router(tags=["volumes"])
 
@@ -52,12 +53,13 @@ def read_all(request: HttpRequest) -> Any:
 
 @router.delete(
     "/{int:pk}",
-    response={202: VolumeOut, 404: Problem, 409: Problem, 401: Problem},
+    response={202: VolumeOut, 403: Problem, 404: Problem, 409: Problem, 401: Problem},
     summary="Delete it with what is in it",
 )
 def delete(request: HttpRequest, pk: int) -> Any:
     user = _user(request)
-    rows = WorkspaceVolume.objects.present().visible_to(user).select_related("volume", "service")
+    rows = WorkspaceVolume.objects.present().visible_to(user).select_related("volume", "service", "workspace")
     volume = get_object_or_404(rows, pk=pk)
+    check_user_can_delete_volume(user, volume)
     actions.delete_volume(volume=volume, by=user, now=timezone.now())
     return Status(202, VolumeOut.of(KeptVolume(volume, None)))

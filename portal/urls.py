@@ -11,6 +11,8 @@ from portal.metrics import page
 # One log-in for everybody: the admin's own would know neither the rate limits nor second factors.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
+handler403 = views.forbidden
+
 urlpatterns = [
     path("", views.home, name="home"),
     path("accounts/", include("allauth.account.urls")),

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 from ninja.openapi.docs import Swagger
 
+from accounts.permissions import NotAllowed
 from portal.api import api
 from reservations.models import Service, Size, StorageProfile
 from reservations.pricing import prices
@@ -48,6 +49,12 @@ def home(request: HttpRequest) -> HttpResponse:
 def api_docs(request: HttpRequest) -> HttpResponse:
     """The API's page, made from its OpenAPI document; all of it is served from here."""
     return Swagger().render_page(request, api)
+
+
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """What a member of a workspace may not do is said in a sentence; why else something is refused is not told."""
+    sentence = str(exception) if isinstance(exception, NotAllowed) else ""
+    return render(request, "403.html", {"sentence": sentence}, status=403)
 
 
 @require_GET

@@ -12,6 +12,7 @@ from django.db import IntegrityError, models, transaction
 
 from accounts import audit
 from accounts.models import User, Workspace
+from accounts.permissions import check_user_can_book
 from accounts.validators import no_control_characters
 from compute import capacity
 from compute.capacity import NoCapacity, PortRequest
@@ -165,7 +166,8 @@ def book(
     """Book it: place, ports and price are held from now on. Returns the reservation and whether it is new.
 
     `once` is an idempotency key and the body it came with: the same pair again returns the first reservation.
-    Raises InvalidBooking, OverQuota, CannotAfford, NoCapacity, VolumeTaken or KeyReused, and has written nothing then.
+    Raises NotAllowed, InvalidBooking, OverQuota, CannotAfford, NoCapacity, VolumeTaken or KeyReused, and has written
+    nothing then.
     """
     try:
         with transaction.atomic(durable=True):
@@ -173,6 +175,7 @@ def book(
             workspace = Workspace.objects.select_for_update(no_key=True).get(pk=workspace.pk)
             if once and (first := earlier(by, once)):
                 return first, False
+            check_user_can_book(by, workspace)
             reservation = hold(booking=booking, workspace=workspace, by=by, now=now)
             if once:
                 IdempotencyKey.objects.create(

@@ -1,12 +1,13 @@
 """Rows as the tests need them: one call each, everything has a usual value."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Any
 
 from accounts import actions as account_actions
-from accounts.models import ApiToken, User, Workspace
+from accounts.models import ApiToken, Membership, Role, User, Workspace
 from compute.models import Gateway, Node, StorageServer
 from reservations import actions
 from reservations.actions import Booking
@@ -34,6 +35,21 @@ def make_user(name: str = "", **values: Any) -> User:
 
 def workspace_of(user: User) -> Workspace:
     return Workspace.objects.get(personal_of=user)
+
+
+def make_team(name: str = "Team", *, closed_at: datetime | None = None, **roles: User | Iterable[User]) -> Workspace:
+    """A shared workspace: `make_team(owner=ada, member=[bob, eve])`."""
+    workspace = Workspace.objects.create(name=name, closed_at=closed_at)
+    for role, people in roles.items():
+        for person in [people] if isinstance(people, User) else people:
+            Membership.objects.create(workspace=workspace, user=person, role=Role(role))
+    return workspace
+
+
+def work_in(user: User, workspace: Workspace) -> None:
+    """What `user` books from now on is for this workspace."""
+    User.objects.filter(pk=user.pk).update(current_workspace=workspace)
+    user.refresh_from_db()
 
 
 def make_token(user: User, **values: Any) -> str:
@@ -109,7 +125,10 @@ def make_booking(**values: Any) -> Booking:
     return Booking(**{**defaults, **values})
 
 
-def make_reservation(user: User | None = None, now: datetime = NOW, **values: Any) -> Reservation:
-    """Booked as a customer does; needs a node."""
+def make_reservation(
+    user: User | None = None, now: datetime = NOW, workspace: Workspace | None = None, **values: Any
+) -> Reservation:
+    """Booked as a customer does, for the personal workspace if for no other; needs a node."""
     user = user or make_user()
-    return actions.book(booking=make_booking(**values), workspace=workspace_of(user), by=user, now=now)[0]
+    workspace = workspace or workspace_of(user)
+    return actions.book(booking=make_booking(**values), workspace=workspace, by=user, now=now)[0]

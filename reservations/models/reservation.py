@@ -12,7 +12,7 @@ from django.db import models
 from django.db.models import F, Func, Q
 from django.utils import timezone
 
-from accounts.models import User, Workspace
+from accounts.models import Membership, Role, User, Workspace
 from accounts.validators import no_control_characters
 from compute.models import Allocation, Forward, Node, Volume
 from reservations.models.catalogue import Service, StorageProfile, WorkspaceVolume
@@ -34,6 +34,14 @@ class ReservationQuerySet(models.QuerySet["Reservation"]):
     def visible_to(self, user: User) -> "ReservationQuerySet":
         """Those of the workspaces that `user` is a member of."""
         return self.filter(workspace__memberships__user=user)
+
+    def actionable_by(self, user: User) -> "ReservationQuerySet":
+        """Those that `user` may act on: all of a workspace for its owners and managers, else what they booked."""
+        mine = Membership.objects.filter(user=user)
+        led = mine.filter(role__in=[Role.OWNER, Role.MANAGER])
+        return self.filter(
+            Q(workspace__in=led.values("workspace")) | Q(workspace__in=mine.values("workspace"), created_by=user)
+        )
 
     def live(self) -> "ReservationQuerySet":
         return self.filter(state__in=LIVE)

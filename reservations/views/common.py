@@ -5,6 +5,7 @@ from django.shortcuts import get_object_or_404
 
 from accounts.models import User
 from reservations.models import Reservation
+from reservations.permissions import check_user_can_act
 
 
 def visitor(request: HttpRequest) -> User:
@@ -16,3 +17,10 @@ def visitor(request: HttpRequest) -> User:
 def visible_reservation(request: HttpRequest, pk: int) -> Reservation:
     """One that the visitor may see; anybody else's does not exist."""
     return get_object_or_404(Reservation.objects.visible_to(visitor(request)).for_pages(), pk=pk)
+
+
+def actionable_reservation(request: HttpRequest, pk: int) -> Reservation:
+    """One that the visitor may act on. Raises NotAllowed for one that they only see."""
+    reservation = visible_reservation(request, pk)
+    check_user_can_act(visitor(request), reservation)
+    return reservation

@@ -15,7 +15,7 @@ from reservations import actions, extending
 from reservations.forms import ExtensionForm
 from reservations.models import Reservation
 from reservations.states import State
-from reservations.views.common import visible_reservation, visitor
+from reservations.views.common import actionable_reservation, visitor
 
 NO_EXTENSION = (
     actions.InvalidBooking,
@@ -29,7 +29,7 @@ NO_EXTENSION = (
 @login_required
 @require_http_methods(["GET", "POST"])
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
-    reservation = visible_reservation(request, pk)
+    reservation = actionable_reservation(request, pk)
     if request.method == "GET":
         return render(request, "reservations/delete.html", {"reservation": reservation})
     user = visitor(request)
@@ -53,7 +53,7 @@ def start(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _wish(request: HttpRequest, pk: int, wish: Reservation.Wish) -> HttpResponse:
-    reservation = visible_reservation(request, pk)
+    reservation = actionable_reservation(request, pk)
     if not actions.wish(reservation=reservation, wish=wish, by=visitor(request), now=timezone.now()):
         messages.info(request, f"{reservation.title} is over already.")
     return redirect("reservations:detail", pk=pk)
@@ -63,7 +63,7 @@ def _wish(request: HttpRequest, pk: int, wish: Reservation.Wish) -> HttpResponse
 @require_http_methods(["GET", "POST"])
 def extend(request: HttpRequest, pk: int) -> HttpResponse:
     """Let it end later. What cannot be is said at the form, with what was chosen still in it."""
-    reservation = visible_reservation(request, pk)
+    reservation = actionable_reservation(request, pk)
     form = ExtensionForm(request.POST or None, reservation=reservation)
     if request.method == "POST" and form.is_valid():
         length, by = timedelta(minutes=form.cleaned_data["minutes"]), visitor(request)

@@ -9,8 +9,9 @@ from django.urls import path
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
+from reservations.permissions import user_can_act
 from reservations.pricing import prices
-from reservations.views.common import visible_reservation
+from reservations.views.common import visible_reservation, visitor
 
 
 @login_required
@@ -30,7 +31,14 @@ def _detail_context(request: HttpRequest, pk: int) -> dict[str, Any]:
     reservation = visible_reservation(request, pk)
     now = timezone.now()
     cost = prices().cost_so_far(reservation_id=pk, now=now) if reservation.running_since else None
-    return {"reservation": reservation, "events": list(reservation.events.all()), "now": now, "cost_so_far": cost}
+    may_act = user_can_act(visitor(request), reservation)
+    return {
+        "reservation": reservation,
+        "may_act": may_act,
+        "events": list(reservation.events.all()),
+        "now": now,
+        "cost_so_far": cost,
+    }
 
 
 urlpatterns = [

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_http_methods
 
 from reservations import actions, kept_volumes
 from reservations.models import WorkspaceVolume
+from reservations.permissions import check_user_can_delete_volume
 from reservations.views.common import visitor
 
 
@@ -17,8 +18,9 @@ from reservations.views.common import visitor
 @require_http_methods(["GET", "POST"])
 def volume_delete(request: HttpRequest, pk: int) -> HttpResponse:
     user = visitor(request)
-    rows = WorkspaceVolume.objects.present().visible_to(user).select_related("volume", "service")
+    rows = WorkspaceVolume.objects.present().visible_to(user).select_related("volume", "service", "workspace")
     volume = get_object_or_404(rows, pk=pk)
+    check_user_can_delete_volume(user, volume)
     if request.method == "GET":
         used_by = kept_volumes.used_by([volume]).get(volume.pk)
         return render(request, "reservations/volume_delete.html", {"volume": volume, "used_by": used_by})
