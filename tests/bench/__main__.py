@@ -23,6 +23,7 @@ BENCHES = {
     "fleet": "the monitor's pages over 1,000 nodes with 20 containers each",
     "invoices": "a month's invoices of 1,000 workspaces with 10,000 reservations, and their PDFs",
     "billing": "the pages about money with 10,000 ledger entries, and how many queries they take",
+    "live": "from a commit to 500 open pages of one workspace",
     "metrics": "a scrape of /metrics with 1,000 nodes",
     "sampling": "readings of 1,000 simulated nodes with 20 containers each, their roll-up, and charts over two weeks",
     "memory": "web, worker, beat and live when idle",
