@@ -305,7 +305,6 @@ def test_a_stranger_sits_on_the_nodes_port(desk: Desk, lab: Lab, fault: Fault) -
     number, port = booked["id"], _node_port(desk, booked["id"])
     with _listening(lab, booked["node"], port):
         windows.begin_at(desk, number, windows.now(desk))
-        windows.plan_anew(desk)
         with fault.healing():
             runs = desk.until(number, "running", seconds=60)
             assert _node_port(desk, number) != port
@@ -318,7 +317,6 @@ def test_the_gateway_itself_listens_on_the_public_port(desk: Desk, lab: Lab, fau
     number = booked["id"]
     with _listening(lab, "gateway", _node_port(desk, number)):
         windows.begin_at(desk, number, windows.now(desk))
-        windows.plan_anew(desk)
         with fault.healing():
             runs = desk.until(number, "running", seconds=60)
             assert desk.fetch(runs) == "200"

@@ -6,7 +6,7 @@ import pytest
 
 from lab import Lab
 from tests.faults.case import Fault
-from tests.faults.images import forget_image
+from tests.faults.images import bring_image, forget_image
 from tests.integration.desk import FINAL, Desk
 from tests.live import wait_for
 
@@ -16,6 +16,12 @@ smoke = pytest.mark.smoke
 @pytest.fixture
 def redis_image(lab: Lab) -> None:
     forget_image(lab, "redis")
+
+
+@pytest.fixture
+def nginx_image(desk: Desk) -> None:
+    """Whatever ran before: a case that stands alone, or whose bookings all came to one node, has it nowhere else."""
+    bring_image(desk, "nginx")
 
 
 @pytest.fixture
@@ -36,7 +42,7 @@ def test_the_image_is_missing(desk: Desk, fault: Fault, redis_image: None, unkno
 
 
 @smoke
-def test_the_registry_is_down(desk: Desk, lab: Lab, fault: Fault, redis_image: None) -> None:
+def test_the_registry_is_down(desk: Desk, lab: Lab, fault: Fault, redis_image: None, nginx_image: None) -> None:
     lab.kill_daemon("registry", "registry")
     number = desk.book("redis", size="tiny")["id"]
     wait_for(lambda: "registry" in desk.get(number)["reason"], seconds=30)
@@ -49,7 +55,7 @@ def test_the_registry_is_down(desk: Desk, lab: Lab, fault: Fault, redis_image: N
 
 
 @pytest.mark.faults(seconds=240)
-def test_the_pull_hangs(desk: Desk, lab: Lab, fault: Fault, redis_image: None) -> None:
+def test_the_pull_hangs(desk: Desk, lab: Lab, fault: Fault, redis_image: None, nginx_image: None) -> None:
     lab.cut("registry")
     number = desk.book("redis", size="tiny")["id"]
     wait_for(lambda: desk.get(number)["state"] == "starting", seconds=10)

@@ -61,7 +61,6 @@ def test_back_to_back_with_a_slow_teardown(desk: Desk, fault: Fault, proxy: Engi
     soon = windows.now(desk) + timedelta(seconds=2)
     windows.end_at(desk, first["id"], soon)
     windows.begin_at(desk, following["id"], soon)
-    windows.plan_anew(desk)
 
     slow.wait_seen()
     waits = wait_for(lambda: (found := desk.get(following["id"]))["reason"] and found, seconds=15)
@@ -122,7 +121,6 @@ def test_extend_and_expire_in_the_same_instant(desk: Desk, fault: Fault) -> None
     soon = windows.now(desk) + timedelta(seconds=3)
     for number in numbers:
         windows.end_at(desk, number, soon)
-    windows.plan_anew(desk)
     said: dict[int, Any] = {}
 
     def extend(number: int, offset_ms: float) -> None:

@@ -54,6 +54,8 @@ def desk(customer_desk: Desk, oracle: Oracle) -> Iterator[Desk]:
     """For one test; what was booked before (by a module's fixture) stays."""
     before, customer_desk.booked = customer_desk.booked, []
     yield customer_desk
-    customer_desk.clear()
-    customer_desk.booked = before
+    try:
+        customer_desk.clear()
+    finally:
+        customer_desk.booked = before
     oracle.settled()

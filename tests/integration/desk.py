@@ -73,7 +73,7 @@ class Desk:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(self.delete, numbers))
         for number in numbers:
-            wait_for(lambda number=number: self.get(number)["state"] in FINAL, seconds=seconds)  # type: ignore[misc]
+            self.until(number, *FINAL, seconds=seconds)  # if it stays behind, its history says where
 
     def clear(self) -> None:
         booked, self.booked = self.booked, []

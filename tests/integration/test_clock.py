@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from tests.faults import windows
 from tests.integration.desk import Desk
 from tests.live import wait_for
 
@@ -37,16 +38,7 @@ def test_one_for_later_waits_and_starts_by_itself(desk: Desk) -> None:
     assert not desk.on_node(reservation["node"], desk.container(reservation["id"]))
 
     # As if a day had passed: no hint is sent, the sweep has to find it.
-    for table, row in (
-        ("compute_allocation", "SELECT allocation_id FROM reservations_container WHERE reservation_id = %s"),
-        ("compute_forward", "SELECT forward_id FROM reservations_endpoint WHERE reservation_id = %s"),
-    ):
-        desk.sql(
-            f"UPDATE {table} SET during = tstzrange(now(), upper(during)) WHERE id IN ({row})",  # noqa: S608
-            reservation["id"],
-        )
-    desk.stack.run_manage("doctor", "--mend-plan", check=False)
-    desk.sql("UPDATE reservations_reservation SET start = now(), look_at = now() WHERE id = %s", reservation["id"])
+    windows.begin_at(desk, reservation["id"], windows.now(desk))
 
     running = desk.until(reservation["id"], "running", seconds=15)
     assert desk.fetch(running) == "200"

@@ -45,6 +45,7 @@ _QUERIES = {
         SELECT v.*, node.name AS node_name FROM compute_volume v LEFT JOIN compute_node node ON node.id = v.node_id
     """,
     "nodes": "SELECT * FROM compute_node",
+    "steps": "SELECT * FROM compute_loadstep",
     "gateways": "SELECT * FROM compute_gateway",
     "events": "SELECT * FROM reservations_event ORDER BY reservation_id, at, id",
     "usage": "SELECT *, lower(during) AS opens, upper(during) AS closes FROM reservations_usageperiod",
@@ -76,6 +77,7 @@ def read(database_url: str) -> Rows:
 def violations(rows: Rows) -> Iterator[str]:
     yield from _held_twice(rows)
     yield from _lent_too_much(rows)
+    yield from _plan(rows)
     yield from _usage(rows)
     yield from _late(rows)
     yield from _histories(rows)
@@ -126,6 +128,23 @@ def _lent_too_much(rows: Rows) -> Iterator[str]:
     for row in rows["allocations"]:
         if row["released_at"] is None and row["state"] in FINAL:
             yield f"5: allocation {row['id']} is held by reservation {row['reservation_id']}, which is over"
+
+
+def _plan(rows: Rows) -> Iterator[str]:
+    """Promise 5: what a node is planned to lend from now on is the sum of what is held of it.
+
+    Else what is free is told wrong, and a place that the plan lacks cannot be given back.
+    """
+    for node in rows["nodes"]:
+        steps = sorted((s["at"], s["ram_mib"], s["cores"]) for s in rows["steps"] if s["node_id"] == node["id"])
+        held = [a for a in rows["allocations"] if a["node_id"] == node["id"] and a["released_at"] is None]
+        edges = {rows.now, *(at for at, _, _ in steps), *(edge for a in held for edge in (a["opens"], a["closes"]))}
+        for instant in sorted(edge for edge in edges if edge >= rows.now):
+            there = [a for a in held if a["opens"] <= instant < a["closes"]]
+            planned = next(((ram, cores) for at, ram, cores in reversed(steps) if at <= instant), (0, 0))
+            if planned != (sum(a["ram_mib"] for a in there), sum(a["cores"] for a in there)):
+                yield f"5: the plan of {node['name']} is not the sum of its bookings"
+                break
 
 
 def _usage(rows: Rows) -> Iterator[str]:
