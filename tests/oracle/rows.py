@@ -136,6 +136,8 @@ def _plan(rows: Rows) -> Iterator[str]:
     Else what is free is told wrong, and a place that the plan lacks cannot be given back.
     """
     for node in rows["nodes"]:
+        if node["state"] == "removed":
+            continue
         steps = sorted((s["at"], s["ram_mib"], s["cores"]) for s in rows["steps"] if s["node_id"] == node["id"])
         held = [a for a in rows["allocations"] if a["node_id"] == node["id"] and a["released_at"] is None]
         edges = {rows.now, *(at for at, _, _ in steps), *(edge for a in held for edge in (a["opens"], a["closes"]))}
