@@ -48,6 +48,7 @@ class PortRequest:
     name: str
     kind: str
     container_port: int
+    allowed_sources: tuple[str, ...] = ()
 
 
 def window(start: datetime, end: datetime) -> DateTimeTZRange:
@@ -315,6 +316,7 @@ def change_ports(forwards: Sequence[Forward], now: datetime, rest: timedelta) ->
                 container_port=forward.container_port,
                 name=forward.name,
                 kind=forward.kind,
+                allowed_sources=forward.allowed_sources,
                 during=during,
             )
         )
@@ -335,6 +337,7 @@ def lend_ports(node: Node, ports: Sequence[PortRequest], start: datetime, end: d
             container_port=port.container_port,
             name=port.name,
             kind=port.kind,
+            allowed_sources=list(port.allowed_sources),
             during=during,
         )
         for port, number in zip(ports, free, strict=True)

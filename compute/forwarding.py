@@ -55,6 +55,9 @@ def _apply(gateway: Gateway) -> None:
     # A rule is asked for new connections only: those that a port had before it led elsewhere are ended here.
     if ended := [row.spec for row in rows if row.cut] + [row.spec for row in dead]:
         driver.cut(ended)
+    # So are those from a source that was taken off a list; whoever is on it stays.
+    if guarded := [row.spec for row in rows if not row.applied and not row.spec.is_open]:
+        driver.cut_strangers(guarded)
     logger.info("gateway %s: %d forwards applied, %d ended", gateway.name, len(rows), len(dead))
     _mark_applied([row for row in rows if row.cut or not row.applied])
     Forward.objects.filter(pk__in=[row.pk for row in dead], wanted=False).update(applied=False)
@@ -62,20 +65,23 @@ def _apply(gateway: Gateway) -> None:
 
 
 def _mark_applied(rows: list[Forward]) -> None:
-    """Of these, those that still are as they were rendered: one that was moved meanwhile is not applied yet."""
+    """Of these, those that still are as they were rendered: one that was changed meanwhile is not applied yet."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
             UPDATE compute_forward forward SET applied = true, cut = false
-            FROM unnest(%s::bigint[], %s::bigint[], %s::int[], %s::int[]) AS seen(id, node_id, public_port, node_port)
-            WHERE (forward.id, forward.node_id, forward.public_port, forward.node_port)
-                = (seen.id, seen.node_id, seen.public_port, seen.node_port)
+            FROM unnest(%s::bigint[], %s::bigint[], %s::int[], %s::int[], %s::text[])
+                AS seen(id, node_id, public_port, node_port, sources)
+            WHERE (forward.id, forward.node_id, forward.public_port, forward.node_port,
+                   array_to_string(forward.allowed_sources, ' '))
+                = (seen.id, seen.node_id, seen.public_port, seen.node_port, seen.sources)
             """,
             [
                 [row.pk for row in rows],
                 [row.node_id for row in rows],
                 [row.public_port for row in rows],
                 [row.node_port for row in rows],
+                [" ".join(row.allowed_sources) for row in rows],
             ],
         )
 
@@ -112,11 +118,15 @@ def _rules(gateway: Gateway, which: Q) -> Rules:
 def _drift(gateway: Gateway, found: Rules) -> int:
     """How many rules somebody else took away or put there.
 
-    What is wanted but not applied, or the other way round, is on its way and may be there or not.
+    What is wanted but not applied, or the other way round, is on its way and may be there or not; one whose list of
+    sources was changed may be there as it was before.
     """
     there, sure = {*found.nat, *found.filter}, _rules(gateway, Q(wanted=True, applied=True))
     possible = _rules(gateway, Q(wanted=True) | Q(applied=True))
-    return len({*sure.nat, *sure.filter} - there) + len(there - {*possible.nat, *possible.filter})
+    on_its_way = Forward.objects.filter(gateway=gateway, wanted=True, applied=False)
+    before = tuple(f" --ctorigdstport {port} " for port in on_its_way.values_list("public_port", flat=True))
+    too_many = [rule for rule in there - {*possible.nat, *possible.filter} if not any(word in rule for word in before)]
+    return len({*sure.nat, *sure.filter} - there) + len(too_many)
 
 
 def check(gateway: Gateway, now: datetime) -> int:

@@ -38,11 +38,14 @@ class Gateway(Protocol):
     def cut(self, forwards: Iterable[ForwardSpec]) -> None:
         """End the connections that still run through these forwards; none there is success."""
 
+    def cut_strangers(self, forwards: Iterable[ForwardSpec]) -> None:
+        """End the connections through these forwards from sources that they do not allow; the others stay."""
+
     def cut_all_but(self, forwards: Iterable[ForwardSpec], public_address: str, first: int, last: int) -> int:
         """End every forwarded TCP connection to `public_address`:[first, last] that none of `forwards` explains.
 
-        Others are not ours: those to the machine's other addresses, and those of other protocols. Returns how many
-        were ended.
+        One from a source that its forward does not allow is not explained. Others are not ours: those to the
+        machine's other addresses, and those of other protocols. Returns how many were ended.
         """
 
 
@@ -52,6 +55,10 @@ def render(forwards: Iterable[ForwardSpec], private_subnet: str) -> Rules:
     From outside to the private subnet pass: answers, and new connections that this gateway forwarded itself to
     one of these node ports. Everything else to the private subnet is dropped; other traffic is left to the
     gateway's own rules.
+
+    A forward with sources leads everybody to the node all the same, and lets pass only them: whoever is not led on
+    would be the gateway's own guest, and would reach what listens there on this port. The others are dropped by a rule
+    of the forward, since the last one spares who comes from the private subnet.
     """
     ordered = sorted(forwards, key=lambda f: (f.public_port, f.protocol))
     nat = tuple(
@@ -59,11 +66,7 @@ def render(forwards: Iterable[ForwardSpec], private_subnet: str) -> Rules:
         f" -j DNAT --to-destination {f.node_address}:{f.node_port}"
         for f in ordered
     )
-    passing = tuple(
-        f"-A {FORWARD_CHAIN} -d {f.node_address}/32 -p {f.protocol} -m conntrack --ctstate DNAT"
-        f" --ctorigdstport {f.public_port} -m {f.protocol} --dport {f.node_port} -j ACCEPT"
-        for f in ordered
-    )
+    passing = tuple(rule for f in ordered for rule in _passing(f))
     return Rules(
         nat,
         (
@@ -72,3 +75,15 @@ def render(forwards: Iterable[ForwardSpec], private_subnet: str) -> Rules:
             f"-A {FORWARD_CHAIN} ! -s {private_subnet} -d {private_subnet} -j DROP",
         ),
     )
+
+
+def _passing(forward: ForwardSpec) -> list[str]:
+    """Who may pass through a forward, and nobody else."""
+    through = (
+        f"-d {forward.node_address}/32 -p {forward.protocol} -m conntrack --ctstate DNAT"
+        f" --ctorigdstport {forward.public_port} -m {forward.protocol} --dport {forward.node_port}"
+    )
+    if forward.is_open:
+        return [f"-A {FORWARD_CHAIN} {through} -j ACCEPT"]
+    allowed = [f"-A {FORWARD_CHAIN} -s {source} {through} -j ACCEPT" for source in forward.sources]
+    return [*allowed, f"-A {FORWARD_CHAIN} {through} -j DROP"]

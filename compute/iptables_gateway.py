@@ -1,6 +1,7 @@
 """A gateway with iptables: the chains are replaced whole by `iptables-restore --noflush`, in one commit a table."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from compute.gateway import DNAT_CHAIN, FORWARD_CHAIN, Rules
 from compute.shell import CommandFailed, Host, NoAnswer
@@ -58,31 +59,69 @@ class IptablesGateway:
         )
 
     def cut(self, forwards: Iterable[ForwardSpec]) -> None:
-        lines = [
-            f"conntrack -D -p {f.protocol} --orig-dst {f.public_address} --orig-port-dst {f.public_port}"
-            for f in forwards
-        ]
-        if lines:  # conntrack exits 1 when it found nothing to end, which is success here
-            script = "".join(f"{line} >/dev/null 2>&1 || [ $? -eq 1 ]\n" for line in lines)
-            self.host.run(["sh", "-s"], stdin=script, timeout_s=TIMEOUT_S)
+        self._end(_to(f.public_address, f.public_port, f.protocol) for f in forwards)
+
+    def cut_strangers(self, forwards: Iterable[ForwardSpec]) -> None:
+        guarded = {(f.public_address, f.public_port): f for f in forwards if not f.is_open}
+        if not guarded:
+            return
+        self._end(
+            f"{_to(one.public_address, one.public_port)} --orig-src {one.source}"
+            for one in self._tracked()
+            if (forward := guarded.get((one.public_address, one.public_port))) and not forward.allows(one.source)
+        )
 
     def cut_all_but(self, forwards: Iterable[ForwardSpec], public_address: str, first: int, last: int) -> int:
-        wanted = {(f.public_address, f.public_port): f"{f.node_address}:{f.node_port}" for f in forwards}
-        listing = self._ask("conntrack -L --dst-nat -o extended 2>/dev/null || [ $? -eq 1 ]")
+        wanted = {(f.public_address, f.public_port): f for f in forwards}
         stale = set()
+        for one in self._tracked():
+            if one.public_address != public_address or not first <= one.public_port <= last:
+                continue
+            forward = wanted.get((public_address, one.public_port))
+            if forward is None or one.target != (forward.node_address, forward.node_port):
+                stale.add(_to(public_address, one.public_port))
+            elif not forward.allows(one.source):
+                stale.add(f"{_to(public_address, one.public_port)} --orig-src {one.source}")
+        self._end(stale)
+        return len(stale)
+
+    def _tracked(self) -> Iterator["Tracked"]:
+        """The TCP connections that are led on to somewhere else, whoever leads them."""
+        listing = self._ask("conntrack -L --dst-nat -o extended 2>/dev/null || [ $? -eq 1 ]")
         for line in listing.splitlines():
             fields = line.split()
             words = [word.split("=", 1) for word in fields if "=" in word]
             original = dict(reversed(words[:4]))  # the first direction's src dst sport dport
             answer = dict(words[4:8])
-            if len(fields) < 3 or not {"dst", "dport"} <= original.keys() or not {"src", "sport"} <= answer.keys():
+            if (
+                len(fields) < 3
+                or not {"src", "dst", "dport"} <= original.keys()
+                or not {"src", "sport"} <= answer.keys()
+            ):
                 continue
-            port, target = int(original["dport"]), f"{answer['src']}:{answer['sport']}"
-            ours = fields[2] == "tcp" and original["dst"] == public_address and first <= port <= last
-            if ours and wanted.get((public_address, port)) != target:
-                stale.add(ForwardSpec(public_address, port, answer["src"], int(answer["sport"])))
-        self.cut(stale)
-        return len(stale)
+            if fields[2] == "tcp":
+                target = answer["src"], int(answer["sport"])
+                yield Tracked(original["src"], original["dst"], int(original["dport"]), target)
+
+    def _end(self, which: Iterable[str]) -> None:
+        """End the connections that conntrack finds by these; it exits 1 when there are none, which is success here."""
+        lines = dict.fromkeys(f"conntrack -D {one} >/dev/null 2>&1 || [ $? -eq 1 ]\n" for one in which)
+        if lines:
+            self.host.run(["sh", "-s"], stdin="".join(lines), timeout_s=TIMEOUT_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """A connection from `source` to a public address, and where it is led."""
+
+    source: str
+    public_address: str
+    public_port: int
+    target: tuple[str, int]
+
+
+def _to(public_address: str, public_port: int, protocol: str = "tcp") -> str:
+    return f"-p {protocol} --orig-dst {public_address} --orig-port-dst {public_port}"
 
 
 class DirectGateway:
@@ -96,6 +135,9 @@ class DirectGateway:
 
     def cut(self, forwards: Iterable[ForwardSpec]) -> None:
         """Nothing: removing the container ends its connections."""
+
+    def cut_strangers(self, forwards: Iterable[ForwardSpec]) -> None:
+        """Nothing: nobody stands before the node who could hold anybody back."""
 
     def cut_all_but(self, forwards: Iterable[ForwardSpec], public_address: str, first: int, last: int) -> int:
         return 0

@@ -9,12 +9,15 @@ import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from ipaddress import ip_address, ip_network
 
 LABEL_RESERVATION = "berth.reservation"
 LABEL_GENERATION = "berth.generation"
 LABEL_EXPIRES_AT = "berth.expires_at"
 LABEL_WORKSPACE = "berth.workspace"
 LABEL_KEY = "berth.key"  # of the reservation: an id may come twice when a database was restored
+
+EVERYBODY = "0.0.0.0/0"
 
 VOLUMES_AT = "/var/lib/berth/volumes"  # on a node: the only folder of it that a container may see a part of
 
@@ -155,13 +158,26 @@ class Writes:
 
 @dataclass(frozen=True, slots=True)
 class ForwardSpec:
-    """public_address:public_port → node_address:node_port."""
+    """public_address:public_port → node_address:node_port, for who comes from one of `sources`; empty: everybody.
+
+    Those are IPv4 networks as 203.0.113.0/24, without host bits, a single address as 203.0.113.7/32.
+    """
 
     public_address: str
     public_port: int
     node_address: str
     node_port: int
     protocol: str = "tcp"
+    sources: tuple[str, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody may come in."""
+        return not self.sources or EVERYBODY in self.sources
+
+    def allows(self, address: str) -> bool:
+        """Whether a connection from this IPv4 address may come in."""
+        return self.is_open or any(ip_address(address) in ip_network(source) for source in self.sources)
 
 
 @dataclass(frozen=True, slots=True)

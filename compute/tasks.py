@@ -67,6 +67,15 @@ def check_gateways() -> None:
 
 
 @shared_task
+def apply_forward(gateway_id: int, forward_id: int) -> None:
+    """Somebody changed what this forward should be; many at once are one apply."""
+    try:
+        forwarding.sync(Gateway.objects.get(pk=gateway_id), only_for=[forward_id])
+    except (CommandFailed, NoAnswer) as problem:
+        logger.warning("gateway %d: its round will try again: %s", gateway_id, problem)
+
+
+@shared_task
 def check_guards() -> None:
     """Look at every answering node's own timer and firewall, each by a task of its own."""
     for node_id in Node.objects.answering().order_by("?").values_list("pk", flat=True):

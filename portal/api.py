@@ -25,6 +25,7 @@ from portal.api_reservations import router as reservations_router
 from portal.api_volumes import router as volumes_router
 from portal.problems import MEDIA_TYPE, problem
 from reservations import actions
+from reservations.access import CannotRestrict
 from reservations.extending import CannotExtend
 
 logger = logging.getLogger(__name__)
@@ -139,9 +140,15 @@ def _no_capacity(request: HttpRequest, error: NoCapacity) -> HttpResponse:
 @api.exception_handler(actions.VolumeTaken)
 @api.exception_handler(actions.VolumeInUse)
 @api.exception_handler(CannotExtend)
+@api.exception_handler(CannotRestrict)
 def _conflict(
     request: HttpRequest,
-    error: actions.OverQuota | actions.CannotAfford | actions.VolumeTaken | actions.VolumeInUse | CannotExtend,
+    error: actions.OverQuota
+    | actions.CannotAfford
+    | actions.VolumeTaken
+    | actions.VolumeInUse
+    | CannotExtend
+    | CannotRestrict,
 ) -> HttpResponse:
     return problem(409, error.code, str(error))
 

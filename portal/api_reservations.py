@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from ninja import Field, Header, Query, Router, Schema, Status
@@ -13,9 +13,9 @@ from pydantic import AfterValidator, AwareDatetime, ConfigDict
 from accounts.models import User
 from accounts.workspaces import current_workspace
 from portal.problems import Problem
-from reservations import actions, extending
+from reservations import access, actions, extending
 from reservations.actions import Booking, InvalidBooking
-from reservations.models import IdempotencyKey, Reservation, Service, Size, StorageProfile, WorkspaceVolume
+from reservations.models import Endpoint, IdempotencyKey, Reservation, Service, Size, StorageProfile, WorkspaceVolume
 from reservations.permissions import actionable, check_user_can_act, user_can_act
 
 router = Router(tags=["reservations"])
@@ -53,6 +53,18 @@ class EndpointOut(Schema):
     container_port: int
     protocol: str = "tcp"
     kind: str
+    allowed_sources: list[str] = Field([], description="IPv4 networks that may connect; none: everybody")
+
+    @classmethod
+    def of(cls, row: Endpoint) -> Self:
+        return cls(
+            name=row.name,
+            host=row.host,
+            port=row.port,
+            container_port=row.container_port,
+            kind=row.kind,
+            allowed_sources=row.forward.allowed_sources,
+        )
 
 
 class ReservationOut(Schema):
@@ -100,10 +112,7 @@ class ReservationOut(Schema):
             start=row.start,
             end=row.end,
             node=row.node_name,
-            endpoints=[
-                EndpointOut(name=e.name, host=e.host, port=e.port, container_port=e.container_port, kind=e.kind)
-                for e in row.endpoints.all()
-            ],
+            endpoints=[EndpointOut.of(endpoint) for endpoint in row.endpoints.all()],
             credentials=row.credentials if told else {},
             connect=row.connect_commands if told else [],
             price=row.price,
@@ -240,6 +249,32 @@ def extend(request: HttpRequest, pk: int, payload: ExtensionIn) -> Any:
     length = timedelta(seconds=float(payload.hours * 3600))
     extending.extend(reservation=reservation, length=length, by=_user(request), now=timezone.now())
     return _answer(pk, request)
+
+
+class SourcesIn(Schema):
+    """Who may connect: addresses and networks of IPv4; none is everybody."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    allowed_sources: list[Annotated[Word, Field(max_length=60)]] = Field(
+        max_length=1000, examples=[["203.0.113.7", "198.51.100.0/24"]]
+    )
+
+
+@router.put(
+    "/{int:pk}/endpoints/{str:name}/allowed-sources",
+    response={200: EndpointOut, 403: Problem, 404: Problem, 409: Problem, 422: Problem, 401: Problem},
+    summary="Say who may connect to one of its ports",
+)
+def allow(request: HttpRequest, pk: int, name: Word, payload: SourcesIn) -> Any:
+    reservation = _get_to_act(request, pk)
+    if name not in {endpoint.name for endpoint in reservation.endpoints.all()}:
+        raise Http404
+    access.allow(
+        reservation=reservation, endpoint=name, sources=payload.allowed_sources, by=_user(request), now=timezone.now()
+    )
+    row = Endpoint.objects.select_related("forward__gateway").get(reservation=reservation, forward__name=name)
+    return EndpointOut.of(row)
 
 
 def _get(request: HttpRequest, pk: int) -> Reservation:

@@ -126,6 +126,7 @@ ACCESS = {
     "api/v1/reservations": Access.MEMBER,
     "api/v1/reservations/<int:pk>": Access.OWNER,
     "api/v1/reservations/<int:pk>/extend": Access.OWNER,
+    "api/v1/reservations/<int:pk>/endpoints/<str:name>/allowed-sources": Access.OWNER,
     "api/v1/billing/workspaces": Access.MEMBER,
     "api/v1/billing/summary": Access.MEMBER,
     "api/v1/billing/usage": Access.MEMBER,

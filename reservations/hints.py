@@ -1,4 +1,4 @@
-"""Tells a worker to look at a reservation now. Only a hint: the sweep finds what a lost one would have done."""
+"""Tells a worker to look at something now. Only a hint: sweep and rounds find what a lost one would have done."""
 
 import logging
 
@@ -21,3 +21,15 @@ def hint(reservation_id: int) -> None:
 
 def hint_after_commit(reservation_id: int) -> None:
     transaction.on_commit(lambda: hint(reservation_id))
+
+
+def hint_gateway(gateway_id: int, forward_id: int) -> None:
+    """Have the gateway brought to what this forward should be; its round would find it within some seconds."""
+    try:
+        current_app.send_task("compute.tasks.apply_forward", (gateway_id, forward_id), expires=60, retry=False)
+    except (OperationalError, RedisError, OSError) as problem:
+        logger.warning("gateway %d: no hint could be sent (%s); its round will find it", gateway_id, problem)
+
+
+def hint_gateway_after_commit(gateway_id: int, forward_id: int) -> None:
+    transaction.on_commit(lambda: hint_gateway(gateway_id, forward_id))

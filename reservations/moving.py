@@ -107,7 +107,7 @@ def _move_forwards(reservation: Reservation, old: Container, node: Node, now: da
     if node.gateway_id == old.node.gateway_id:
         capacity.turn_ports(Forward.objects.filter(endpoint__in=endpoints), node)
         return []
-    ports = [PortRequest(e.name, e.kind, e.container_port) for e in endpoints]
+    ports = [PortRequest(e.name, e.kind, e.container_port, tuple(e.forward.allowed_sources)) for e in endpoints]
     fresh = capacity.lend_ports(node, ports, max(now, reservation.start), reservation.end + actions.port_rest())
     left_behind = [endpoint.forward for endpoint in endpoints]
     for endpoint, forward in zip(endpoints, fresh, strict=True):

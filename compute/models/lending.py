@@ -142,7 +142,13 @@ class Forward(models.Model):
 
     @property
     def spec(self) -> ForwardSpec:
-        return ForwardSpec(self.gateway.public_address, self.public_port, self.node.address, self.node_port)
+        return ForwardSpec(
+            self.gateway.public_address,
+            self.public_port,
+            self.node.address,
+            self.node_port,
+            sources=tuple(self.allowed_sources),
+        )
 
     @property
     def opens_at(self) -> datetime:

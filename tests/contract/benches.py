@@ -4,7 +4,8 @@ The fakes' halves are here, the lab's in `real`.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Protocol
 
 from compute import gateway as gateways
@@ -91,6 +92,8 @@ class GatewayBench(Protocol):
     gateway: gateways.Gateway
     forwards: list[ForwardSpec]
     private_subnet: str
+    clients: tuple[str, str]
+    """Two addresses outside from which a customer may come."""
 
     def everything(self) -> list[str]:
         """All rules of the gateway, as it prints them."""
@@ -104,8 +107,17 @@ class GatewayBench(Protocol):
     def flush(self) -> None:
         """Somebody empties all chains, jumps too."""
 
-    def connected(self, forward: ForwardSpec) -> AbstractContextManager[None]:
-        """While inside, a customer's connection runs through the forward."""
+    def connected(self, forward: ForwardSpec, source: str = "") -> AbstractContextManager[None]:
+        """While inside, a customer's connection (from `source`) runs through the forward."""
+
+    def gets_in(self, forward: ForwardSpec, source: str) -> bool:
+        """Whether a new connection from `source`, one of `clients`, reaches what listens behind the forward."""
+
+    def listens_itself(self, forward: ForwardSpec) -> AbstractContextManager[None]:
+        """While inside, something on the gateway itself listens on the forward's public port."""
+
+    def sources(self) -> set[tuple[int, str]]:
+        """The public ports that a tracked connection runs through, each with where it comes from."""
 
     def tracked(self) -> set[int]:
         """The public ports that a tracked connection runs through."""
@@ -121,6 +133,7 @@ class FakeGatewayBench:
         self.gateway: gateways.Gateway = self.fake
         self.private_subnet = "10.99.0.0/24"
         self.forwards = [ForwardSpec("198.18.0.1", 30_000 + n, "10.99.0.11", 30_000 + n) for n in range(3)]
+        self.clients = ("198.18.0.100", "198.18.0.101")
 
     def everything(self) -> list[str]:
         return [f"jumps {self.jumps()}", *self.fake.rules.nat, *self.fake.rules.filter]
@@ -139,8 +152,17 @@ class FakeGatewayBench:
         self.fake.connections.add(forward)
         yield
 
-    def connected(self, forward: ForwardSpec) -> AbstractContextManager[None]:
-        return self._connected(forward)
+    def connected(self, forward: ForwardSpec, source: str = "") -> AbstractContextManager[None]:
+        return self._connected(replace(forward, sources=(source,) if source else ()))
+
+    def gets_in(self, forward: ForwardSpec, source: str) -> bool:
+        return self.fake.lets_in(source, forward.public_port)
+
+    def listens_itself(self, forward: ForwardSpec) -> AbstractContextManager[None]:
+        return nullcontext()  # what is led to a node never gets to it
+
+    def sources(self) -> set[tuple[int, str]]:
+        return {(one.public_port, source) for one in self.fake.connections for source in one.sources}
 
     def tracked(self) -> set[int]:
         return {forward.public_port for forward in self.fake.connections}

@@ -4,6 +4,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,18 @@ sys.stdin.read()
 """
 CONNECT = """
 import socket, sys
-connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5)
+source = (sys.argv[3], 0) if len(sys.argv) > 3 else None
+connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5, source_address=source)
 print("connected", flush=True)
 sys.stdin.read()
+"""
+TRY = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=1.5, source_address=(sys.argv[3], 0)).close()
+    print("in")
+except OSError as problem:
+    print(problem)
 """
 PYTHON = "/usr/bin/python3"
 
@@ -113,6 +123,8 @@ class RealGatewayBench:
         public, node = lab.info.gateway.public_address, lab.info.nodes[0].address
         # Other ports than those that a portal lends.
         self.forwards = [ForwardSpec(public, 30_000 + n, node, 30_000 + n) for n in range(3)]
+        self.clients = _two_addresses(lab)
+        self._listens: set[ForwardSpec] = set()
         self._before = self._save()
 
     def _save(self) -> str:
@@ -138,21 +150,47 @@ class RealGatewayBench:
         for table, chain in (("nat", DNAT_CHAIN), ("filter", FORWARD_CHAIN)):
             self.lab.exec("gateway", ["iptables", "-w", "5", "-t", table, "-F", chain])
 
-    def connected(self, forward: ForwardSpec) -> AbstractContextManager[None]:
-        return self._connected(forward)
+    def connected(self, forward: ForwardSpec, source: str = "") -> AbstractContextManager[None]:
+        return self._connected(forward, *([source] if source else []))
 
     @contextmanager
-    def _connected(self, forward: ForwardSpec) -> Iterator[None]:
+    def _connected(self, forward: ForwardSpec, *source: str) -> Iterator[None]:
         with (
-            self._python("node1", LISTEN, forward.node_address, forward.node_port),
-            self._python("outside", CONNECT, forward.public_address, forward.public_port),
+            self._listening(forward),
+            self._python("outside", CONNECT, forward.public_address, forward.public_port, *source),
         ):
             yield
 
     @contextmanager
-    def _python(self, machine: str, program: str, address: str, port: int) -> Iterator[None]:
+    def _listening(self, forward: ForwardSpec) -> Iterator[None]:
+        """Something listens on the node; the second one to ask for it shares the first one's."""
+        if forward in self._listens:
+            yield
+            return
+        self._listens.add(forward)
+        try:
+            with self._python("node1", LISTEN, forward.node_address, forward.node_port):
+                yield
+        finally:
+            self._listens.discard(forward)
+
+    def gets_in(self, forward: ForwardSpec, source: str) -> bool:
+        argv = [PYTHON, "-c", TRY, forward.public_address, str(forward.public_port), source]
+        with self._listening(forward):
+            return self.lab.exec("outside", argv).stdout.strip() == "in"
+
+    def listens_itself(self, forward: ForwardSpec) -> AbstractContextManager[None]:
+        return self._python("gateway", LISTEN, "0.0.0.0", forward.public_port)  # noqa: S104 - of the lab's gateway
+
+    def sources(self) -> set[tuple[int, str]]:
+        return {
+            (int(line.split("dport=")[1].split()[0]), line.split("src=")[1].split()[0]) for line in self._connections()
+        }
+
+    @contextmanager
+    def _python(self, machine: str, program: str, address: str, port: int, *more: str) -> Iterator[None]:
         """The program runs there from its first line of output until the end."""
-        argv = [PYTHON, "-c", program, address, str(port)]
+        argv = [PYTHON, "-c", program, address, str(port), *more]
         with tempfile.TemporaryFile("w+") as errors:
             process = self.lab.popen(
                 machine, argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors.fileno()
@@ -167,8 +205,11 @@ class RealGatewayBench:
                     process.communicate(timeout=10)  # the end of its input ends it
 
     def tracked(self) -> set[int]:
+        return {int(line.split("dport=")[1].split()[0]) for line in self._connections()}
+
+    def _connections(self) -> list[str]:
         listing = self.lab.exec("gateway", ["conntrack", "-L", "--dst-nat", "-p", "tcp"]).stdout
-        return {int(line.split("dport=")[1].split()[0]) for line in listing.splitlines() if "ESTABLISHED" in line}
+        return [line for line in listing.splitlines() if "ESTABLISHED" in line]
 
     def unreachable(self) -> gateways.Gateway:
         """A machine without an sshd."""
@@ -177,6 +218,8 @@ class RealGatewayBench:
 
     def clean_up(self) -> None:
         """The gateway as it was."""
+        prefix = self.clients[1] + "/32"
+        self.lab.exec("outside", ["ip", "address", "del", prefix, "dev", "eth0"], check=False)
         for chain, table in ((DNAT_CHAIN, "nat"), (FORWARD_CHAIN, "filter")):
             builtin = "PREROUTING" if table == "nat" else "FORWARD"
             iptables = ["iptables", "-w", "5", "-t", table]
@@ -194,3 +237,11 @@ def _only_ours(saved: str) -> str:
         if line.startswith("*") or line == "COMMIT" or any(chain in line for chain in OURS)
     ]
     return "".join(f"{line} [0:0]\n" if line.startswith(":") else f"{line}\n" for line in kept)
+
+
+def _two_addresses(lab: Lab) -> tuple[str, str]:
+    """The outside client's own, and a second one that it gets for the test."""
+    first = lab.info.outside.address
+    second = str(IPv4Address(first) + 1)
+    lab.exec("outside", ["ip", "address", "add", f"{second}/32", "dev", "eth0"], check=False)
+    return first, second

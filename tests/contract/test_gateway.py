@@ -1,9 +1,12 @@
 """The promises of compute.gateway.Gateway, tried on the fake and on the lab's gateway."""
 
+from dataclasses import replace
+
 import pytest
 
 from compute.gateway import Rules, render
 from compute.shell import NoAnswer
+from compute.spec import ForwardSpec
 from tests.contract.benches import GatewayBench
 
 
@@ -110,6 +113,103 @@ def test_connections_on_ports_that_are_not_lent_are_left_alone(gateway_bench: Ga
     assert forward.public_port in left
 
 
+# ---- who may come in ---------------------------------------------------------------------------------------
+
+
+def only(forward: ForwardSpec, *sources: str) -> ForwardSpec:
+    return replace(forward, sources=sources)
+
+
+def apply(bench: GatewayBench, *forwards: ForwardSpec) -> Rules:
+    wanted = render(forwards, bench.private_subnet)
+    bench.gateway.apply(wanted)
+    return wanted
+
+
+def test_a_list_of_sources_is_found_exactly_as_it_was_applied(gateway_bench: GatewayBench) -> None:
+    first, second, third = gateway_bench.forwards
+
+    wanted = apply(gateway_bench, only(first, "198.18.0.0/16", "203.0.113.7/32"), second, only(third, "10.0.0.0/8"))
+    before = gateway_bench.everything()
+    gateway_bench.gateway.apply(wanted)
+
+    assert gateway_bench.gateway.found() == wanted
+    assert gateway_bench.everything() == before
+
+
+def test_everybody_on_the_list_is_as_no_list(gateway_bench: GatewayBench) -> None:
+    forward = gateway_bench.forwards[0]
+
+    wanted = apply(gateway_bench, only(forward, "0.0.0.0/0"))
+
+    assert gateway_bench.gateway.found() == wanted == render([forward], gateway_bench.private_subnet)
+
+
+def test_only_who_is_on_the_list_gets_in_and_after_a_change_only_the_other(gateway_bench: GatewayBench) -> None:
+    one, other = gateway_bench.clients
+    forward = gateway_bench.forwards[0]
+    tries = []
+
+    for source in (one, other):
+        apply(gateway_bench, only(forward, f"{source}/32"))
+        tries.append([gateway_bench.gets_in(forward, client) for client in (one, other)])
+    apply(gateway_bench, forward)
+    tries.append([gateway_bench.gets_in(forward, client) for client in (one, other)])
+
+    assert tries == [[True, False], [False, True], [True, True]]
+
+
+def test_who_is_not_on_the_list_does_not_reach_the_gateway_itself_either(gateway_bench: GatewayBench) -> None:
+    one, other = gateway_bench.clients
+    forward = gateway_bench.forwards[0]
+    apply(gateway_bench, only(forward, f"{one}/32"))
+
+    with gateway_bench.listens_itself(forward):
+        assert not gateway_bench.gets_in(forward, other)
+
+
+def test_connections_from_who_was_taken_off_the_list_are_ended_and_the_others_stay(
+    gateway_bench: GatewayBench,
+) -> None:
+    one, other = gateway_bench.clients
+    forward, elsewhere, _ = gateway_bench.forwards
+    apply(gateway_bench, forward, elsewhere)
+
+    with (
+        gateway_bench.connected(forward, one),
+        gateway_bench.connected(forward, other),
+        gateway_bench.connected(elsewhere, other),
+    ):
+        apply(gateway_bench, only(forward, f"{one}/32"), elsewhere)
+        gateway_bench.gateway.cut_strangers([only(forward, f"{one}/32"), elsewhere])
+        left = gateway_bench.sources()
+
+    ports = {forward.public_port, elsewhere.public_port}
+    assert {found for found in left if found[0] in ports} == {
+        (forward.public_port, one),
+        (elsewhere.public_port, other),
+    }
+
+
+def test_a_round_ends_and_counts_connections_that_the_list_does_not_allow(gateway_bench: GatewayBench) -> None:
+    one, other = gateway_bench.clients
+    forward = gateway_bench.forwards[0]
+    apply(gateway_bench, forward)
+    wanted = [only(forward, f"{other}/32")]
+
+    with gateway_bench.connected(forward, one), gateway_bench.connected(forward, other):
+        ended = gateway_bench.gateway.cut_all_but(wanted, forward.public_address, 30_000, 30_010)
+        left = gateway_bench.sources()
+
+    assert ended == 1
+    assert {found for found in left if found[0] == forward.public_port} == {(forward.public_port, other)}
+
+
+def test_ending_strangers_where_there_are_none_is_success(gateway_bench: GatewayBench) -> None:
+    gateway_bench.gateway.cut_strangers([])
+    gateway_bench.gateway.cut_strangers([only(forward, "192.0.2.1/32") for forward in gateway_bench.forwards])
+
+
 def test_a_gateway_that_gives_no_answer_says_so(gateway_bench: GatewayBench) -> None:
     silent = gateway_bench.unreachable()
 
@@ -117,6 +217,7 @@ def test_a_gateway_that_gives_no_answer_says_so(gateway_bench: GatewayBench) -> 
         lambda: silent.apply(rules(gateway_bench, 1)),
         silent.found,
         lambda: silent.cut(gateway_bench.forwards),
+        lambda: silent.cut_strangers([only(gateway_bench.forwards[0], "192.0.2.1/32")]),
         lambda: silent.cut_all_but([], "198.18.0.1", 30_000, 30_010),
     ):
         with pytest.raises(NoAnswer):

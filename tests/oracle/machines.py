@@ -29,8 +29,8 @@ echo "== connections"; conntrack -L -o extended 2>/dev/null || true
 """
 _DNAT = re.compile(r"-A BERTH-DNAT -d ([\d.]+)/32 -p tcp -m tcp --dport (\d+) -j DNAT --to-destination ([\d.]+):(\d+)")
 _PASS = re.compile(
-    r"-A BERTH-FORWARD -d ([\d.]+)/32 -p tcp -m conntrack --ctstate DNAT --ctorigdstport (\d+) -m tcp --dport (\d+)"
-    r" -j ACCEPT"
+    r"-A BERTH-FORWARD (?:-s ([\d./]+) )?-d ([\d.]+)/32 -p tcp -m conntrack --ctstate DNAT --ctorigdstport (\d+)"
+    r" -m tcp --dport (\d+) -j (ACCEPT|DROP)"
 )
 #: Who asks whom on which port, and who answers from which.
 _TRACKED = re.compile(
@@ -224,7 +224,8 @@ def _gateway(rows: Rows, seen: GatewaySeen) -> Iterator[str]:
     ours = [line for line in seen.nat if line.startswith("-A BERTH-DNAT ")]
     led = [(m[1], int(m[2]), m[3], int(m[4])) for line in ours if (m := _DNAT.fullmatch(line))]
     passing = [line for line in seen.filter if line.startswith("-A BERTH-FORWARD ")]
-    passed = [(int(m[2]), m[1], int(m[3])) for line in passing if (m := _PASS.fullmatch(line))]
+    passed = [m for line in passing if (m := _PASS.fullmatch(line))]
+    through = {(int(m[3]), m[2], int(m[4])) for m in passed}
     subnet = ipaddress.IPv4Network(gateway["private_subnet"])
     if len(led) != len(ours) or len(set(led)) != len(led):
         yield f"2: BERTH-DNAT has a rule that is no forward, or one twice: {ours}"
@@ -234,8 +235,14 @@ def _gateway(rows: Rows, seen: GatewaySeen) -> Iterator[str]:
         yield f"2: BERTH-FORWARD does not end with the drop: {passing[-1:]}"
     if len(passed) != len(passing) - 2:
         yield f"2: BERTH-FORWARD lets something else pass: {passing}"
-    if {(port, node, node_port) for _, port, node, node_port in led} != set(passed):
-        yield f"2: what is led in and what may pass differ: {led} {passed}"
+    if {(port, node, node_port) for _, port, node, node_port in led} != through:
+        yield f"2: what is led in and what may pass differ: {led} {through}"
+    lists = {row["public_port"]: row["allowed_sources"] for row in rows["forwards"] if row["wanted"]}
+    for port in {port for port, _, _ in through} & lists.keys():
+        verdicts = [(m[1], m[5]) for m in passed if int(m[3]) == port]
+        listed = [(source, "ACCEPT") for source in lists[port]]
+        if verdicts != ([*listed, (None, "DROP")] if listed else [(None, "ACCEPT")]):
+            yield f"2: of port {port} the list is {lists[port]}, and the gateway has {verdicts}"
     for rule in sorted(must - set(led)):
         yield f"2: the gateway lacks {rule}"
     for rule in sorted(set(led) - may):

@@ -3,6 +3,7 @@
 Asked from the lab's outside client with plain connections; what is being started or taken down may be either way.
 """
 
+import ipaddress
 import json
 from collections.abc import Iterator
 
@@ -25,7 +26,11 @@ print(json.dumps([p for p, yes in zip(places, found) if yes]))
 
 def violations(rows: Rows, lab: Lab) -> Iterator[str]:
     forwards = sorted(rows["forwards"], key=lambda row: -row["id"])[:MOST_PORTS]
-    serving = {_public(row) for row in rows["forwards"] if row["state"] == "running" and row["wanted"]}
+    serving = {
+        _public(row)
+        for row in rows["forwards"]
+        if row["state"] == "running" and row["wanted"] and _allowed(row, lab.info.outside.address)
+    }
     moving = {_public(row) for row in rows["forwards"] if row["state"] in {"starting", "stopped", "ending"}}
     closed = {_public(row) for row in forwards} - serving - moving
     closed |= {(row["node_address"], row["node_port"]) for row in forwards[:30]}
@@ -47,3 +52,9 @@ def reached(lab: Lab, places: set[tuple[str, int]]) -> set[tuple[str, int]]:
 
 def _public(row: Row) -> tuple[str, int]:
     return row["public"], row["public_port"]
+
+
+def _allowed(row: Row, client: str) -> bool:
+    """Whether its list of sources, if it has one, has the client."""
+    lists = [ipaddress.ip_network(source) for source in row["allowed_sources"]]
+    return not lists or any(ipaddress.ip_address(client) in network for network in lists)

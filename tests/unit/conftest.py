@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from kombu.exceptions import OperationalError
 
 from compute import drivers, guard, volumes
+from compute import tasks as compute_tasks
 from compute.models import Gateway, Node, StorageServer
 from compute.shell import Host, SshOptions
 from compute.spec import RemoteStore, VolumeSpec
@@ -29,16 +30,20 @@ settings.load_profile("unit")
 
 @dataclass
 class Queue:
-    """Celery's place: notes the reservations that a worker is told to look at."""
+    """Celery's place: notes the reservations and the forwards that a worker is told to look at."""
 
     sent: list[int] = field(default_factory=list)
+    forwards: list[tuple[int, ...]] = field(default_factory=list)
     down: bool = False
 
-    def send_task(self, name: str, args: tuple[int], **options: Any) -> None:
-        assert name == tasks.reconcile.name
+    def send_task(self, name: str, args: tuple[int, ...], **options: Any) -> None:
+        assert name in {tasks.reconcile.name, compute_tasks.apply_forward.name}
         if self.down:
             raise OperationalError("no queue")
-        self.sent.append(args[0])
+        if name == tasks.reconcile.name:
+            self.sent.append(args[0])
+        else:
+            self.forwards.append(args)
 
 
 @pytest.fixture(autouse=True)

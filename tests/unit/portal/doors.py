@@ -42,6 +42,7 @@ FORMS: dict[str, dict[str, str]] = {
 BODIES: dict[str, dict[str, Any]] = {
     "api/v1/reservations": {"service": "nginx", "hours": 1},
     "api/v1/reservations/<int:pk>/extend": {"hours": 1},
+    "api/v1/reservations/<int:pk>/endpoints/<str:name>/allowed-sources": {"allowed_sources": []},
     "api/v1/quotes": {"service": "nginx", "hours": 1},
 }
 
@@ -102,7 +103,7 @@ class Ground:
         if person:
             token = self.tokens.setdefault(who, make_token(person))
             headers["Authorization"] = f"Bearer {token}"
-        body = json.dumps(BODIES.get(route.path)) if method == "POST" else ""
+        body = json.dumps(BODIES.get(route.path)) if method in {"POST", "PUT"} else ""
         return Client(raise_request_exception=False).generic(method, path, body, "application/json", headers=headers)
 
 
@@ -135,7 +136,7 @@ def address(route: Route, ground: Ground) -> str:
     values = {
         "<int:pk>": _number(route, ground) if "<int:pk>" in route.path else "",
         "<path:number>": _invoice(ground).number if "<path:number>" in route.path else "",
-        "<str:name>": _node_of(ground).name,
+        "<str:name>": "web" if "reservations/" in route.path else _node_of(ground).name,
         "<uidb36>": user_pk_to_url_str(ground.owner),
         "<key>": default_token_generator.make_token(ground.owner),
     }

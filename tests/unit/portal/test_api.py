@@ -57,7 +57,7 @@ def test_hours_may_be_a_fraction(hours: Any, minutes: int, api: Call) -> None:
 
 
 def test_without_a_size_the_services_usual_one_is_taken(api: Call) -> None:
-    assert api("POST", "/reservations", {"service": "nginx", "hours": 1}).json()["ram_mib"] == 512
+    assert api("POST", "/reservations", BODY).json()["ram_mib"] == 512
 
 
 BAD: list[tuple[str, Any, str]] = [
@@ -275,6 +275,35 @@ def test_a_browsers_session_is_no_token(browser: Any, owner: User) -> None:
     assert browser(owner).get("/api/v1/reservations").status_code == 401
 
 
+# ---- who may connect ---------------------------------------------------------------------------------------
+
+
+def test_who_may_connect_to_a_port_is_said_and_told(api: Call, node: Node) -> None:
+    number = api("POST", "/reservations", BODY).json()["id"]
+    path = f"/reservations/{number}/endpoints/web/allowed-sources"
+
+    said = api("PUT", path, {"allowed_sources": ["203.0.113.7", "10.1.2.3/8"]})
+
+    assert (said.status_code, said.json()["allowed_sources"]) == (200, ["203.0.113.7/32", "10.0.0.0/8"])
+    told = api("GET", f"/reservations/{number}").json()["endpoints"]
+    assert told[0]["allowed_sources"] == ["203.0.113.7/32", "10.0.0.0/8"]
+    assert api("PUT", path, {"allowed_sources": []}).json()["allowed_sources"] == []
+
+
+def test_a_list_with_a_bad_entry_is_refused_and_the_entry_named(api: Call, node: Node) -> None:
+    number = api("POST", "/reservations", BODY).json()["id"]
+    path = f"/reservations/{number}/endpoints/web/allowed-sources"
+
+    refused = api("PUT", path, {"allowed_sources": ["203.0.113.7", "2001:db8::1"]})
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid")
+    assert "“2001:db8::1” is of IPv6" in refused.json()["errors"]["allowed_sources"]
+    for body in ({}, {"allowed_sources": "203.0.113.7"}, {"allowed_sources": [7]}, {"allowed_sources": ["x\0"]}):
+        assert api("PUT", path, body).status_code == 422
+    nowhere = f"/reservations/{number}/endpoints/nothing/allowed-sources"
+    assert api("PUT", nowhere, {"allowed_sources": []}).status_code == 404
+
+
 # ---- catalogue and document -------------------------------------------------------------------------------
 
 
@@ -307,6 +336,7 @@ def test_the_document_lists_every_route_and_anybody_may_read_it(api: Call) -> No
         "/api/v1/quotes",
         "/api/v1/reservations",
         "/api/v1/reservations/{pk}",
+        "/api/v1/reservations/{pk}/endpoints/{name}/allowed-sources",
         "/api/v1/reservations/{pk}/extend",
         "/api/v1/services",
         "/api/v1/sizes",
