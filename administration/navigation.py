@@ -43,6 +43,7 @@ GROUPS = (
         "Catalogue",
         (
             Entry("reservations.service", "deployed_code"),
+            Entry("reservations.serviceversion", "style"),
             Entry("reservations.size", "straighten"),
             Entry("reservations.storageprofile", "database"),
         ),

@@ -16,11 +16,11 @@ from decimal import Decimal
 
 from django.db import connection, models
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange  # type: ignore[import-untyped]
-from django.db.models import Sum
+from django.db.models import Max, Sum
 
-from compute import load_steps, scheduler
-from compute.models import Allocation, Forward, Gateway, LoadStep, Node
-from compute.scheduler import Candidate, Request, Short, Step
+from compute import load_steps, scheduler, slots
+from compute.models import Allocation, Forward, Gateway, Node
+from compute.scheduler import Candidate, Request, Short
 
 PLACING = 0x6265727468  # "berth": the key of the advisory lock
 BATCH = 16
@@ -38,7 +38,7 @@ class NoCapacity(Exception):
 
     def with_next_slot(self) -> "NoCapacity":
         """The same with its next slot: looked for after the transaction, since nobody should wait for that."""
-        return NoCapacity(self.short, next_slot(self.request)) if self.request else self
+        return NoCapacity(self.short, slots.next_slot(self.request)) if self.request else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,17 @@ def place(
 
 
 def choose(request: Request, exclude: Collection[int] = ()) -> Candidate | Short:
-    """What `scheduler.choose` says of all lending nodes, without reading every step of every node.
+    """What `scheduler.choose` says of all lending nodes, without reading every step of every node."""
+    return quickest(request, exclude) or scheduler.choose(request, peaks(request, exclude))
+
+
+def peaks(request: Request, exclude: Collection[int] = ()) -> list[Candidate]:
+    """Every lending node with its peak over the request's window."""
+    return _with_peaks(_held_at(request, exclude, fitting=False, many=None), request)
+
+
+def quickest(request: Request, exclude: Collection[int] = ()) -> Candidate | None:
+    """The best node for the request, None when none fits; what is short is not looked for.
 
     What is held at the window's first instant is a lower bound of the peak. The nodes nearest to the best bound
     are looked at first; all of them only when the best exact peak among those is worse than the last bound seen.
@@ -90,7 +100,7 @@ def choose(request: Request, exclude: Collection[int] = ()) -> Candidate | Short
             return best
         if not best and len(bounds) < NEAREST:
             break  # those were all that could fit
-    return scheduler.choose(request, _with_peaks(_held_at(request, exclude, fitting=False, many=None), request))
+    return None
 
 
 def _best(hopeful: list[Candidate], request: Request) -> Candidate | None:
@@ -175,32 +185,10 @@ def _with_peaks(bounds: Iterable[Candidate], request: Request) -> list[Candidate
     ]
 
 
-def next_slot(request: Request, exclude: Collection[int] = ()) -> datetime | None:
-    """The earliest start ≥ the request's at which the same request would fit somewhere; None: never, as booked now.
-
-    Rounded up to the full minute, since that is what a person can type.
-    """
-    nodes = [
-        node
-        for node in Node.objects.lending().exclude(pk__in=exclude)
-        if node.ram_mib >= request.ram_mib and node.cores >= request.cores and (node.ssh or not request.needs_host)
-    ]
-    steps: dict[int, list[Step]] = {node.pk: [] for node in nodes}
-    rows = LoadStep.objects.filter(node__in=nodes).order_by("node", "at").values_list("node", "at", "ram_mib", "cores")
-    for node_id, at, ram, cores in rows.iterator(chunk_size=5000):
-        steps[node_id].append(Step(at, ram, cores))
-    found = [_first_full_minute(steps[node.pk], node, request) for node in nodes]
-    return min((at for at in found if at is not None), default=None)
-
-
-def _first_full_minute(steps: Sequence[Step], node: Node, request: Request) -> datetime | None:
-    """A fit that is not at a full minute is moved to the next one, and looked at again from there."""
-    ram, cores, length = node.ram_mib - request.ram_mib, node.cores - request.cores, request.end - request.start
-    at = scheduler.earliest_fit(steps, ram, cores, request.start, length)
-    while at is not None and (at.second or at.microsecond):
-        minute = at.replace(second=0, microsecond=0) + timedelta(minutes=1)
-        at = scheduler.earliest_fit(steps, ram, cores, minute, length)
-    return at
+def largest() -> tuple[int, Decimal]:
+    """The most RAM (MiB) and the most cores that any node lends; 0 without nodes."""
+    found = Node.objects.present().aggregate(ram_mib=Max("ram_mib"), cores=Max("cores"))
+    return found["ram_mib"] or 0, found["cores"] or Decimal(0)
 
 
 def take(allocation: Allocation, now: datetime) -> str:

@@ -74,7 +74,8 @@ def build_all(target: Path) -> None:
         for recipe, future in zip(RECIPES, images, strict=True):
             layer, seconds = future.result()
             layers = [layer] if recipe.from_scratch else [base.result(), layer]
-            registry.add_image(recipe.repository, recipe.tag, _configuration(recipe, len(layers)), layers)
+            for tag in (recipe.tag, *recipe.also):
+                registry.add_image(recipe.repository, tag, _configuration(recipe, len(layers)), layers)
             size = sum(one.size for one in layers) // 1_000_000
             print(f"image {recipe.repository}:{recipe.tag}: {seconds:.1f} s, {size} MB compressed", flush=True)
 

@@ -17,6 +17,7 @@ class Recipe:
     tag: str
     files: str
     description: str
+    also: tuple[str, ...] = ()  # further tags of the same image: older versions to choose
     packages: tuple[str, ...] = ()
     setup: str = ""
     from_scratch: bool = False
@@ -35,6 +36,7 @@ _STAND_IN = "from Debian's packages, a stand-in made by the Berth lab"
 NGINX = Recipe(
     repository="library/nginx",
     tag="1.27",
+    also=("1.26",),
     files="nginx",
     description=f"nginx {_STAND_IN}",
     packages=("nginx-light",),
@@ -46,6 +48,7 @@ NGINX = Recipe(
 REDIS = Recipe(
     repository="library/redis",
     tag="7.4",
+    also=("7.2",),
     files="redis",
     description=f"Redis {_STAND_IN}",
     packages=("redis-server",),

@@ -3,22 +3,26 @@
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
 from django.db import IntegrityError, models, transaction
 
 from accounts import audit
 from accounts.models import User, Workspace
 from accounts.permissions import check_user_can_book
-from accounts.validators import no_control_characters
 from compute import capacity
 from compute.capacity import NoCapacity, PortRequest
 from compute.models import Forward, Node, StorageServer, Volume
 from compute.scheduler import Request
-from reservations import quota, secrets
+from reservations import options, quota, secrets
+from reservations.checking import LATE_START as LATE_START
+from reservations.checking import Booking as Booking
+from reservations.checking import InvalidBooking as InvalidBooking
+from reservations.checking import check as check
+from reservations.checking import image_of
 from reservations.hints import hint_after_commit
 from reservations.models import (
     Container,
@@ -26,33 +30,15 @@ from reservations.models import (
     Event,
     IdempotencyKey,
     Reservation,
-    Service,
-    Size,
     StorageProfile,
     WorkspaceVolume,
 )
 from reservations.pricing import Quote, Wanted, prices
-from reservations.sizes import CustomSize
 from reservations.states import State
 from reservations.transitions import Stale, transition
 
-LATE_START = timedelta(minutes=2)  # a start that was "now" when the form was filled in is still now
 IN_A_MOMENT = timedelta(seconds=5)
 VOLUME_TAKEN = "This volume is booked by another reservation at that time."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Booking:
-    """What somebody asks for. `start` None is now; `length` is how long from then."""
-
-    service: Service
-    size: Size | CustomSize
-    length: timedelta
-    start: datetime | None = None
-    storage: StorageProfile
-    storage_gb: int | None = None
-    volume: WorkspaceVolume | None = None
-    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +49,6 @@ class Need:
     keeps_new: bool
     request: Request
     quote: Quote
-
-
-class InvalidBooking(Exception):
-    """Something in the booking cannot be; `problems` has a sentence for each field."""
-
-    code = "invalid"
-
-    def __init__(self, problems: dict[str, str]) -> None:
-        self.problems = problems
-        super().__init__(" ".join(problems.values()))
 
 
 class OverQuota(Exception):
@@ -103,61 +79,6 @@ class KeyReused(Exception):
     """The Idempotency-Key came with another body before."""
 
     code = "idempotency_mismatch"
-
-
-def check(booking: Booking, workspace: Workspace, now: datetime) -> tuple[datetime, datetime]:
-    """The window of a booking that makes sense; raises InvalidBooking with every problem at its field."""
-    problems: dict[str, str] = {}
-    step = timedelta(minutes=settings.BERTH_STEP_MINUTES)
-    start = booking.start or now
-    longest = timedelta(hours=workspace.max_hours)
-    if booking.service.unavailable_reason:
-        problems["service"] = f"{booking.service.name} is not available: {booking.service.unavailable_reason}"
-    if not booking.size.active:
-        problems["size"] = "This size is not offered any more."
-    elif booking.size.ram_mib < booking.service.min_ram_mib:
-        problems["size"] = f"{booking.service.name} needs at least {booking.service.min_ram_mib} MiB of RAM."
-    if booking.length <= timedelta(0):
-        problems["duration"] = "The duration must be longer than zero."
-    elif booking.length % step:
-        problems["duration"] = f"The duration must be a multiple of {settings.BERTH_STEP_MINUTES} minutes."
-    elif booking.length > longest:
-        problems["duration"] = f"At most {workspace.max_hours} hours can be booked at once."
-    if start < now - LATE_START:
-        problems["start"] = "The start is in the past."
-    elif start > now + timedelta(days=workspace.max_days_ahead):
-        problems["start"] = f"The start can be at most {workspace.max_days_ahead} days ahead."
-    problems |= _check_storage(booking, workspace)
-    if len(booking.name) > 60:
-        problems["name"] = "A name has at most 60 characters."
-    try:
-        no_control_characters(booking.name)
-    except ValidationError as problem:
-        problems["name"] = problem.messages[0]
-    if problems:
-        raise InvalidBooking(problems)
-    # In UTC: in a zone with summer time Python adds hours of the wall's clock, which are not always an hour long.
-    start = max(start, now).astimezone(UTC)
-    return start, start + booking.length
-
-
-def _check_storage(booking: Booking, workspace: Workspace) -> dict[str, str]:
-    profile, size_gb = booking.storage, booking.storage_gb
-    if not profile.active:
-        return {"storage": "This storage profile is not offered any more."}
-    if booking.volume:
-        if profile.code != StorageProfile.Code.C3:
-            return {"volume": "Only storage profile C3 can use a kept volume."}
-        if not WorkspaceVolume.objects.present().filter(workspace=workspace, pk=booking.volume.pk).exists():
-            return {"volume": "There is no such volume in this workspace."}
-        if booking.volume.service_id not in {None, booking.service.pk}:
-            return {"volume": f"This volume holds the data of another service ({booking.volume.service})."}
-        return {}
-    if size_gb is not None and not 1 <= size_gb <= profile.max_gb:
-        return {"storage_gb": f"The size must be between 1 and {profile.max_gb} GB."}
-    if profile.code != StorageProfile.Code.C1 and not StorageServer.objects.filter(active=True).exists():
-        return {"storage": "No storage server is in service; only C1 can be booked."}
-    return {}
 
 
 def book(
@@ -248,11 +169,17 @@ def wanted(booking: Booking, workspace: Workspace, start: datetime, end: datetim
 
 
 def hold(
-    *, booking: Booking, workspace: Workspace, by: User, now: datetime, exclude: Collection[int] = ()
+    *,
+    booking: Booking,
+    workspace: Workspace,
+    by: User,
+    now: datetime,
+    exclude: Collection[int] = (),
+    batch: UUID | None = None,
 ) -> Reservation:
     """What `book` writes, within a transaction of the caller, who has locked the workspace's row; nobody is told.
 
-    `exclude` are nodes that it must not be on. Raises as `book` does.
+    `exclude` are nodes that it must not be on; `batch` is that of all copies of it. Raises as `book` does.
     """
     start, end = check(booking, workspace, now)
     place = need(booking, workspace, start, end, now)
@@ -266,7 +193,10 @@ def hold(
         created_by=by,
         name=booking.name,
         service=booking.service,
-        image=booking.service.reference,
+        image=image_of(booking),
+        version=booking.version,
+        options=options.with_defaults(booking.service.options, booking.options),
+        batch=batch,
         ram_mib=booking.size.ram_mib,
         cores=booking.size.cores,
         storage=booking.storage.code,

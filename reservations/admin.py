@@ -19,6 +19,7 @@ from reservations.models import (
     Orphan,
     Reservation,
     Service,
+    ServiceVersion,
     Size,
     StorageProfile,
     UsagePeriod,
@@ -55,6 +56,19 @@ class ServiceAdmin(BerthAdmin):
 
     def audit_targets(self, row: Service) -> list[str]:
         return [f"service:{row.slug}"]
+
+
+@admin.register(ServiceVersion)
+class ServiceVersionAdmin(BerthAdmin):
+    list_display = ["name", "service", "image", "active", "digest", "mirrored_at"]
+    list_filter = ["active", "service", ("digest", admin.EmptyFieldListFilter)]
+    list_select_related = ["service"]
+    search_fields = ["name", "image", "service__name", "service__slug"]
+    readonly_fields = ["digest", "upstream_digest", "mirrored_at"]
+    instead_of_deleting = NOT_OFFERED
+
+    def audit_targets(self, row: ServiceVersion) -> list[str]:
+        return [f"service:{row.service.slug}"]
 
 
 @admin.register(WorkspaceVolume)

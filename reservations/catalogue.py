@@ -10,6 +10,20 @@ from typing import Any
 BECOME_ANOTHER_USER = ["CHOWN", "SETUID", "SETGID", "DAC_OVERRIDE", "FOWNER"]
 TMP = "/tmp"  # noqa: S108 - of the container, in memory
 
+TIME_ZONE: dict[str, Any] = {
+    "type": "string",
+    "title": "Time zone",
+    "description": "As in Europe/Paris; empty: UTC.",
+    "maxLength": 60,
+    "pattern": r"^[A-Za-z][A-Za-z0-9_+/-]*$",
+}
+
+
+def _options(**properties: dict[str, Any]) -> dict[str, Any]:
+    """A schema of what customers may set; each is an environment variable that the upstream image documents."""
+    return {"type": "object", "properties": properties}
+
+
 SIZES: list[dict[str, Any]] = [
     {"slug": "tiny", "name": "Tiny", "cores": Decimal("0.25"), "ram_mib": 256},
     {"slug": "small", "name": "Small", "cores": Decimal("0.5"), "ram_mib": 512},
@@ -58,6 +72,7 @@ SERVICES: list[dict[str, Any]] = [
         "read_only": True,
         "scratch": ["/run", TMP, "/var/cache/nginx", "/var/lib/nginx", "/var/log/nginx"],
         "internet": False,
+        "options": _options(TZ=TIME_ZONE),
         "default_size": "tiny",
         "position": 10,
     },
@@ -76,6 +91,7 @@ SERVICES: list[dict[str, Any]] = [
         "read_only": True,
         "scratch": [TMP],
         "internet": False,
+        "options": _options(TZ=TIME_ZONE),
         "default_size": "tiny",
         "position": 20,
     },
@@ -105,6 +121,14 @@ SERVICES: list[dict[str, Any]] = [
         "writes_mib": 2048,
         "internet": False,
         "min_ram_mib": 512,
+        "options": _options(
+            TZ=TIME_ZONE,
+            MYSQL_INITDB_SKIP_TZINFO={
+                "type": "boolean",
+                "title": "Skip the table of time zones",
+                "description": "The first start is quicker; CONVERT_TZ knows no names of zones then.",
+            },
+        ),
         "default_size": "medium",
         "position": 30,
     },
@@ -124,6 +148,16 @@ SERVICES: list[dict[str, Any]] = [
         "scratch": [TMP, "/data/configdb", "/home/mongodb"],
         "internet": False,
         "min_ram_mib": 512,
+        "options": _options(
+            TZ=TIME_ZONE,
+            MONGO_INITDB_DATABASE={
+                "type": "string",
+                "title": "Database",
+                "description": "Letters, digits and _: the database that scripts of the first start use.",
+                "maxLength": 60,
+                "pattern": r"^[A-Za-z][A-Za-z0-9_]*$",
+            },
+        ),
         "default_size": "medium",
         "position": 40,
     },
@@ -146,6 +180,7 @@ SERVICES: list[dict[str, Any]] = [
         "internet": True,  # plug-ins, and what pipelines fetch
         "pids": 1024,
         "min_ram_mib": 1024,
+        "options": _options(TZ=TIME_ZONE),
         "default_size": "large",
         "position": 50,
     },
@@ -164,9 +199,31 @@ SERVICES: list[dict[str, Any]] = [
         "capabilities": [*BECOME_ANOTHER_USER, "KILL", "SYS_CHROOT", "AUDIT_WRITE"],
         "writes_mib": 1024,
         "internet": True,
+        "options": _options(
+            TZ=TIME_ZONE,
+            PUBLIC_KEY={
+                "type": "string",
+                "title": "Your public SSH key",
+                "description": "One line, as in ~/.ssh/id_ed25519.pub: you come in without a password then.",
+                "maxLength": 1000,
+            },
+            SUDO_ACCESS={
+                "type": "boolean",
+                "title": "May become root with sudo",
+                "description": "With the password of the reservation.",
+            },
+        ),
         "default_size": "small",
         "position": 60,
     },
+]
+
+# Other images of a service that customers can choose.
+VERSIONS: list[dict[str, Any]] = [
+    {"service": "nginx", "name": "1.26", "image": "library/nginx:1.26", "position": 10},
+    {"service": "redis", "name": "7.2", "image": "library/redis:7.2", "position": 10},
+    {"service": "mysql", "name": "8.0", "image": "library/mysql:8.0", "position": 10},
+    {"service": "mongodb", "name": "6.0", "image": "library/mongo:6.0", "position": 10},
 ]
 
 # What holds a container in, of the fields above; seed_catalogue brings rows up to date that still have what was shipped

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 
 from compute.engine import ContainerEngine, EngineRefused, NoAnswer
-from reservations.models import Service
+from reservations.models import Service, ServiceVersion
 
 COPY_TIMEOUT_S = 1800
 LOOK_TIMEOUT_S = 60
@@ -23,8 +24,11 @@ class CannotMirror(Exception):
     """The image could not be copied; the message says why."""
 
 
-def mirror(service: Service, upstream: str, *, insecure_upstream: bool, now: datetime) -> bool:
-    """Bring the service's image into the private registry; whether anything changed.
+Imaged = Service | ServiceVersion  # what has an image of its own
+
+
+def mirror(service: Imaged, upstream: str, *, insecure_upstream: bool, now: datetime) -> bool:
+    """Bring the image of a service or of one of its versions into the private registry; whether anything changed.
 
     The digest that is recorded is the private registry's own, so that nodes pull exactly what was copied.
     """
@@ -50,7 +54,7 @@ def mirror(service: Service, upstream: str, *, insecure_upstream: bool, now: dat
     there = _digest(target, insecure=True)
     if there is None:
         raise CannotMirror(f"{settings.BERTH_REGISTRY} does not have {service.image} after copying it.")
-    Service.objects.filter(pk=service.pk).update(digest=there, upstream_digest=wanted, mirrored_at=now)
+    _note(service, digest=there, upstream_digest=wanted, mirrored_at=now)
     return True
 
 
@@ -60,7 +64,7 @@ def ask(engine: ContainerEngine, images: Iterable[str]) -> dict[str, Future[str 
         return {image: pool.submit(copy_context().run, engine.digest, image) for image in images}
 
 
-def pin(service: Service, answer: Future[str | None], *, now: datetime) -> bool:
+def pin(service: Imaged, answer: Future[str | None], *, now: datetime) -> bool:
     """Record the digest that `ask` found, for nodes to pull from upstream; whether anything changed."""
     try:
         digest = answer.result()
@@ -73,8 +77,13 @@ def pin(service: Service, answer: Future[str | None], *, now: datetime) -> bool:
         )
     if service.digest == service.upstream_digest == digest:
         return False
-    Service.objects.filter(pk=service.pk).update(digest=digest, upstream_digest=digest, mirrored_at=now)
+    _note(service, digest=digest, upstream_digest=digest, mirrored_at=now)
     return True
+
+
+def _note(row: Imaged, **found: Any) -> None:
+    model = type(row)
+    model._default_manager.filter(pk=row.pk).update(**found)
 
 
 def _digest(reference: str, *, insecure: bool) -> str | None:

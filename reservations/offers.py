@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from accounts.models import Workspace
-from compute import capacity, scheduler
+from compute import capacity, scheduler, slots
 from compute.capacity import NoCapacity
 from compute.scheduler import Short
 from reservations import actions
@@ -92,5 +92,5 @@ def _why_not(booking: Booking, workspace: Workspace, start: datetime, end: datet
         return Refusal(NO_CAPACITY, str(no))
     choice = capacity.choose(request)
     if isinstance(choice, Short):
-        return Refusal(NO_CAPACITY, scheduler.SENTENCES[choice], capacity.next_slot(request))
+        return Refusal(NO_CAPACITY, scheduler.SENTENCES[choice], slots.next_slot(request))
     return None

@@ -18,7 +18,7 @@ from compute import drivers
 from compute.engine import EngineRefused
 from compute.models import Node
 from compute.spec import ImageSeen
-from reservations.models import Reservation, Service
+from reservations.models import Reservation, Service, ServiceVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,9 @@ class Pruned:
 
 
 def known() -> Known:
-    """From the rows; two queries and one for the catalogue, however many reservations there were."""
+    """From the rows; two queries and two for the catalogue, however many reservations there were."""
     offered = {row.reference for row in Service.objects.exclude(digest="")}
+    offered |= {row.reference for row in ServiceVersion.objects.exclude(digest="")}
     live = set(Reservation.objects.live().order_by().values_list("image", flat=True).distinct())
     over = Reservation.objects.past().order_by().values_list("image").annotate(Max("ended_at"))
     last_used: dict[str, datetime | None] = dict.fromkeys(offered | live)

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from compute.spec import CAPABILITIES, folder_problem
+from reservations import option_rules
+from reservations.option_rules import VARIABLE
 
 KINDS = ("http", "tcp", "ssh")
 MOST_PIDS = 4096
 MOST_SCRATCH = 8
 LEAST_WRITES_MIB = 16
 
-_VARIABLE = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]*\Z")
 _PORT_NAME = re.compile(r"\A[a-z][a-z0-9-]{0,29}\Z")
 _IMAGE = re.compile(r"\A[a-z0-9]+([._/-][a-z0-9]+)*:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
 _RANDOM = re.compile(r"\Arandom:([1-9][0-9]?)\Z")
@@ -30,6 +31,11 @@ def problems(fields: Mapping[str, Any]) -> dict[str, list[str]]:
     return found
 
 
+def image_problems(image: object) -> list[str]:
+    """What is wrong with the name of an image; of a version it is said at its own field."""
+    return list(_image(image))
+
+
 def _all(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     credentials = fields["credentials"]
     known = set(credentials) if isinstance(credentials, dict) else set()
@@ -37,6 +43,7 @@ def _all(fields: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         ("image", _image(fields["image"])),
         ("ports", _ports(fields["ports"])),
         ("environment", _environment(fields["environment"], known)),
+        ("options", option_rules.problems(fields["options"], fields["environment"])),
         ("command", _command(fields["command"], known)),
         ("credentials", _credentials(credentials)),
         ("connect", () if _is_texts(fields["connect"]) else ("It must be a list of texts.",)),
@@ -79,7 +86,7 @@ def _environment(environment: object, known: set[str]) -> Iterator[str]:
         yield "It must be an object of names and texts."
         return
     for name, value in environment.items():
-        if not _VARIABLE.match(name):
+        if not VARIABLE.match(name):
             yield f"{name[:60]!r} is not the name of a variable."
         yield from _template(value, known)
 
@@ -112,7 +119,7 @@ def _credentials(credentials: object) -> Iterator[str]:
         yield "It must be an object of names and texts."
         return
     for name, rule in credentials.items():
-        if not _VARIABLE.match(name) or name in {"host", "port"} or name.startswith("port_"):
+        if not VARIABLE.match(name) or name in {"host", "port"} or name.startswith("port_"):
             yield f"{name[:60]!r} cannot be the name of a credential."
         if not isinstance(rule, str) or (rule.startswith("random:") and not _RANDOM.match(rule)):
             yield 'A credential is a text, or "random:24" for so many random characters.'

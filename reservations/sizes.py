@@ -3,6 +3,11 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
+CORE_STEP = Decimal("0.25")
+RAM_STEP_MIB = 64
+LEAST_RAM_MIB = 64
+CUSTOM = "custom"  # where a form asks for the slug of a size; no size of the catalogue may have it
+
 
 @dataclass(frozen=True, slots=True)
 class CustomSize:

@@ -30,7 +30,7 @@ from compute.spec import (
     PortSpec,
     Presence,
 )
-from reservations import actions, ending, observing
+from reservations import actions, ending, observing, options
 from reservations.claims import Clock, renew
 from reservations.models import Container, Endpoint, Reservation, StorageProfile
 from reservations.states import State
@@ -262,7 +262,10 @@ def _spec(reservation: Reservation, container: Container) -> ContainerSpec:
     forwards = Forward.objects.filter(endpoint__reservation=reservation).order_by("pk")
     values = reservation.credentials
     try:
-        environment = {key: template.format(**values) for key, template in service.environment.items()}
+        # What its customer set is text as it is; what the service sets itself wins.
+        environment = options.as_environment(reservation.options) | {
+            key: template.format(**values) for key, template in service.environment.items()
+        }
         command = tuple(word.format(**values) for word in service.command)
     except KeyError as missing:
         raise Hopeless(f"its credentials cannot be read any more: there is no {missing.args[0]}") from missing

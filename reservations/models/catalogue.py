@@ -14,6 +14,9 @@ from accounts.models import User, Workspace
 from accounts.validators import no_control_characters
 from compute.models import Volume
 from reservations import service_rules
+from reservations.sizes import CUSTOM
+
+NOT_MIRRORED = "Its image is not in the private registry yet; an operator can mirror it."
 
 
 class PortOfService(TypedDict):
@@ -39,6 +42,10 @@ class Size(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        if self.slug == CUSTOM:
+            raise ValidationError({"slug": f"“{CUSTOM}” stands for the size that customers set themselves."})
 
 
 class StorageProfile(models.Model):
@@ -121,15 +128,13 @@ class Service(models.Model):
         if not self.active:
             return "Not offered at the moment."
         if not self.digest:
-            return "Its image is not in the private registry yet; an operator can mirror it."
+            return NOT_MIRRORED
         return ""
 
     @property
     def reference(self) -> str:
         """The image as nodes pull it: by digest, from the private registry."""
-        repository = self.image.rsplit(":", 1)[0]
-        prefix = f"{settings.BERTH_REGISTRY}/" if settings.BERTH_REGISTRY else ""
-        return f"{prefix}{repository}@{self.digest}"
+        return _reference(self.image, self.digest)
 
 
 class ServiceVersion(models.Model):
@@ -156,6 +161,27 @@ class ServiceVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.service} {self.name}"
+
+    def clean(self) -> None:
+        if found := service_rules.image_problems(self.image):
+            raise ValidationError({"image": found})
+
+    @property
+    def unavailable_reason(self) -> str:
+        """Why it cannot be chosen; empty when it can."""
+        if not self.active:
+            return "It is not offered at the moment."
+        return "" if self.digest else NOT_MIRRORED
+
+    @property
+    def reference(self) -> str:
+        """The image as nodes pull it: by digest, from the private registry."""
+        return _reference(self.image, self.digest)
+
+
+def _reference(image: str, digest: str) -> str:
+    prefix = f"{settings.BERTH_REGISTRY}/" if settings.BERTH_REGISTRY else ""
+    return f"{prefix}{image.rsplit(':', 1)[0]}@{digest}"
 
 
 class WorkspaceVolumeQuerySet(models.QuerySet["WorkspaceVolume"]):

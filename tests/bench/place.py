@@ -58,9 +58,10 @@ SELECT node_id, ram_mib, cores, tstzrange(begins, begins + lasts, '[)'),
 FROM plan;
 
 INSERT INTO compute_forward (gateway_id, public_port, node_id, node_port, container_port, name, kind, during,
-                             wanted, applied, cut, released_at)
+                             wanted, applied, cut, allowed_sources, released_at)
 SELECT gateway_id, port, node_id, port, 80, 'web', 'http',
-       tstzrange(begins, begins + lasts + interval '10 minutes', '[)'), begins <= now(), begins <= now(), false, NULL
+       tstzrange(begins, begins + lasts + interval '10 minutes', '[)'), begins <= now(), begins <= now(), false,
+       '{{}}', NULL
 FROM (SELECT *, 20000 + row_number() OVER (PARTITION BY gateway_id) - 1 AS port FROM plan) numbered;
 
 INSERT INTO compute_loadstep (node_id, at, ram_mib, cores)

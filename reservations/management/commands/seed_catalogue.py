@@ -5,14 +5,14 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
-from reservations.catalogue import PROFILES, ROOM_FIELDS, SERVICES, SHIPPED_BEFORE, SIZES
-from reservations.models import Service, Size, StorageProfile
+from reservations.catalogue import PROFILES, ROOM_FIELDS, SERVICES, SHIPPED_BEFORE, SIZES, VERSIONS
+from reservations.models import Service, ServiceVersion, Size, StorageProfile
 
 
 class Command(BaseCommand):
     help = (
-        "Add the sizes, storage profiles and services that Berth ships. What exists already is left as it is, except"
-        " that a service's containers are held in tighter where no admin has changed how."
+        "Add the sizes, storage profiles and services that Berth ships, with versions. What exists already is left as"
+        " it is, except that a service's containers are held in tighter where no admin has changed how."
     )
 
     def handle(self, **options: Any) -> None:
@@ -28,8 +28,19 @@ class Command(BaseCommand):
                 row, new = Service.objects.get_or_create(slug=service["slug"], defaults=defaults)
                 added.append(new)
                 tightened += not new and _tighten(row, service)
+                if row.image == service["image"]:  # an admin's other image has other versions
+                    added += _versions(row)
         more = f" {tightened} services have their containers held in tighter." if tightened else ""
         self.stdout.write(f"Catalogue: {sum(added)} added, {len(added) - sum(added)} there already.{more}")
+
+
+def _versions(row: Service) -> list[bool]:
+    """Whether each version that is shipped was added."""
+    return [
+        ServiceVersion.objects.get_or_create(service=row, name=one["name"], defaults=one | {"service": row})[1]
+        for one in VERSIONS
+        if one["service"] == row.slug
+    ]
 
 
 def _tighten(row: Service, shipped: dict[str, Any]) -> bool:

@@ -24,6 +24,7 @@ from reservations.models import (
     IdempotencyKey,
     Orphan,
     Reservation,
+    ServiceVersion,
     Size,
     StorageProfile,
     UsagePeriod,
@@ -70,6 +71,7 @@ def _booked(user: User, node: Node, number: int) -> Reservation:
     now = timezone.now()
     size = Size.objects.create(slug=f"size{number}", name=f"Size {number}", cores=1, ram_mib=64 + number)
     service = make_service(f"service{number}", default_size=size)
+    ServiceVersion.objects.create(service=service, name="2", image="library/nginx:2")
     reservation = make_reservation(user, now=now, name=f"work {number}", service=service, size=size)
     if not reservation.containers.exists():
         held = Allocation.objects.create(node=node, ram_mib=1, cores=1, during=(now, now + HOUR))

@@ -45,6 +45,7 @@ WRITTEN_BY_HAND = {
     "compute.Node",
     "compute.StorageServer",
     "reservations.Service",
+    "reservations.ServiceVersion",
     "reservations.Size",
     "reservations.StorageProfile",
 }

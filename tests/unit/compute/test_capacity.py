@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from compute import capacity, load_steps, scheduler
+from compute import capacity, load_steps, scheduler, slots
 from compute.capacity import NoCapacity, PortRequest
 from compute.models import Allocation, Forward, Node
 from compute.scheduler import Request, Short, Step
@@ -347,7 +347,7 @@ def test_the_next_slot_is_a_full_minute_at_which_the_request_really_fits(booked:
                 place(wanted(ram, "1", start, start + timedelta(seconds=seconds)))
         length = timedelta(minutes=10)
 
-        slot = capacity.next_slot(wanted(3, "1", NOW, NOW + length))
+        slot = slots.next_slot(wanted(3, "1", NOW, NOW + length))
 
         assert slot is not None
         assert (slot.second, slot.microsecond) == (0, 0)
@@ -359,6 +359,6 @@ def test_a_gap_that_is_long_enough_only_between_full_minutes_is_no_slot() -> Non
     place(wanted(4, "1", NOW, NOW + timedelta(seconds=30)))
     place(wanted(4, "1", NOW + timedelta(seconds=640), NOW + timedelta(seconds=700)))
 
-    slot = capacity.next_slot(wanted(4, "1", NOW, NOW + timedelta(minutes=10)))
+    slot = slots.next_slot(wanted(4, "1", NOW, NOW + timedelta(minutes=10)))
 
     assert slot == NOW + timedelta(minutes=12)

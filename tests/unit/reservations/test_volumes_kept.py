@@ -7,7 +7,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from compute import capacity, volumes
+from compute import capacity, slots, volumes
 from compute.capacity import NoCapacity
 from compute.models import Node, StorageServer, Volume
 from compute.scheduler import Request, Short
@@ -229,7 +229,7 @@ def test_neither_now_nor_later(node: Node) -> None:
     request = Request(512, make_booking().size.cores, NOW, at(1), needs_host=True)
 
     assert capacity.choose(request) == Short.NO_HOST
-    assert capacity.next_slot(request) is None
+    assert slots.next_slot(request) is None
 
 
 # ---- the round over the nodes -----------------------------------------------------------------------------
