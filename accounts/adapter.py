@@ -13,9 +13,11 @@ from allauth.mfa.models import Authenticator
 from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest
+from django.urls import reverse
 
 from accounts import sealing
 from accounts.actions import open_personal_workspace
+from accounts.inviting import HELD_INVITATION
 from accounts.models import User
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,13 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
             if commit:
                 open_personal_workspace(user=user, by=user)
         return user
+
+    def get_login_redirect_url(self, request: HttpRequest) -> str:
+        """Who followed an invitation's link is led back to it, by way of a sign-up and its confirmation, too."""
+        held = request.session.get(HELD_INVITATION)
+        if isinstance(held, int):
+            return reverse("workspaces:invitation", args=[held])
+        return str(super().get_login_redirect_url(request))
 
     def get_reauthentication_methods(self, user: User) -> list[dict[str, Any]]:
         """As allauth's, in our words."""

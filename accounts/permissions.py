@@ -27,9 +27,22 @@ def leads(role: Role | None) -> bool:
     return role in LEADS
 
 
+def is_personal(workspace: Workspace) -> bool:
+    return workspace.personal_of_id is not None
+
+
+def is_open_team(workspace: Workspace) -> bool:
+    """Whether it can have other members: neither personal nor closed."""
+    return not is_personal(workspace) and workspace.closed_at is None
+
+
 def may_invite(role: Role | None, workspace: Workspace) -> bool:
-    """Owners and managers; nobody is asked into a personal workspace or one that is closed."""
-    return leads(role) and not is_personal(workspace) and workspace.closed_at is None
+    return leads(role) and is_open_team(workspace)
+
+
+def check_may_invite(role: Role | None, workspace: Workspace) -> None:
+    if not may_invite(role, workspace):
+        raise NotAllowed(f"Only the owners and managers of {workspace} may invite somebody.")
 
 
 def may_give_role(role: Role | None, given: Role) -> bool:
@@ -37,30 +50,53 @@ def may_give_role(role: Role | None, given: Role) -> bool:
     return role == Role.OWNER or (role == Role.MANAGER and given != Role.OWNER)
 
 
-def may_change_roles(role: Role | None) -> bool:
-    return role == Role.OWNER
+def check_may_give_role(role: Role | None, given: Role, workspace: Workspace) -> None:
+    if not may_give_role(role, given):
+        raise NotAllowed(f"Only an owner of {workspace} may do this with the invitation of another owner.")
 
 
-def may_remove(role: Role | None, other: Role) -> bool:
-    """Whether this role may remove a member who has the role `other`."""
-    return role == Role.OWNER or (role == Role.MANAGER and other == Role.MEMBER)
+def may_change_roles(role: Role | None, workspace: Workspace) -> bool:
+    return role == Role.OWNER and not is_personal(workspace)
+
+
+def check_may_change_roles(role: Role | None, workspace: Workspace) -> None:
+    if not may_change_roles(role, workspace):
+        raise NotAllowed(f"Only an owner of {workspace} may change roles.")
+
+
+def may_remove(role: Role | None, other: Role, workspace: Workspace) -> bool:
+    """Whether this role may remove a member who has the role `other`: managers remove those below them."""
+    may = role == Role.OWNER or (role == Role.MANAGER and other == Role.MEMBER)
+    return may and not is_personal(workspace)
+
+
+def check_may_remove(role: Role | None, other: Role, workspace: Workspace) -> None:
+    if not may_remove(role, other, workspace):
+        who = "an owner or a manager" if other == Role.MEMBER else "an owner"
+        raise NotAllowed(f"Only {who} of {workspace} may remove its {other}s.")
 
 
 def may_rename(role: Role | None) -> bool:
     return role == Role.OWNER
 
 
+def check_may_rename(role: Role | None, workspace: Workspace) -> None:
+    if not may_rename(role):
+        raise NotAllowed(f"Only an owner of {workspace} may rename it.")
+
+
 def may_close(role: Role | None, workspace: Workspace) -> bool:
-    return role == Role.OWNER and not is_personal(workspace) and workspace.closed_at is None
+    return role == Role.OWNER and is_open_team(workspace)
+
+
+def check_may_close(role: Role | None, workspace: Workspace) -> None:
+    if not may_close(role, workspace):
+        raise NotAllowed(f"Only an owner of {workspace} may close it.")
 
 
 def may_leave(role: Role | None, workspace: Workspace) -> bool:
     """Every member but the one of a personal workspace; that an owner stays is the action's to see to."""
     return role is not None and not is_personal(workspace)
-
-
-def is_personal(workspace: Workspace) -> bool:
-    return workspace.personal_of_id is not None
 
 
 def user_can_book(user: User, workspace: Workspace) -> bool:

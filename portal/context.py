@@ -1,10 +1,13 @@
-"""What every page needs: the brand, the theme and the navigation. No query of its own."""
+"""What every page needs: the brand, the theme, the navigation and, for its menu, the reader's workspaces."""
 
 from dataclasses import dataclass, replace
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
 
+from accounts.models import User
+from accounts.workspaces import WorkspaceChoice, workspace_choice
 from portal.live import tickets
 
 THEME_COOKIE = "berth_theme"  # written by static/berth/berth.js; absent: what the system prefers
@@ -40,6 +43,7 @@ def site(request: HttpRequest) -> dict[str, object]:
         "currency": settings.BERTH_CURRENCY,
         "theme": theme if theme in THEMES else "",
         "nav": navigation(request),
+        "workspaces": SimpleLazyObject(lambda: _choice(request)),  # asked for by the menu
         "live": live_address(request),
     }
 
@@ -50,6 +54,11 @@ def live_address(request: HttpRequest) -> str:
     if not settings.BERTH_LIVE_URL or not (user and user.is_authenticated):
         return ""
     return f"{settings.BERTH_LIVE_URL.rstrip('/')}/events?ticket={tickets.ticket(user.pk)}"
+
+
+def _choice(request: HttpRequest) -> WorkspaceChoice | None:
+    user = getattr(request, "user", None)
+    return workspace_choice(user) if isinstance(user, User) and user.is_authenticated else None
 
 
 def navigation(request: HttpRequest) -> list[NavItem]:

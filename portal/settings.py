@@ -176,6 +176,8 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
+BERTH_WORKSPACES_PER_USER = env.whole("BERTH_WORKSPACES_PER_USER", 20, 0, 1000)
+BERTH_SUPPORT = env.text("BERTH_SUPPORT", "")
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "reservations:list"
 ACCOUNT_LOGOUT_REDIRECT_URL = "home"

@@ -19,6 +19,7 @@ urlpatterns = [
     path("accounts/mfa/", include("allauth.mfa.urls")),
     path("accounts/sessions/", include("allauth.usersessions.urls")),
     path("accounts/tokens/", include("accounts.urls")),
+    path("workspaces/", include("portal.workspace_urls")),
     path("reservations/", include("reservations.urls")),
     path("billing/", include("billing.urls")),
     path("monitor/", include("monitoring.urls")),

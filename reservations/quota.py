@@ -34,27 +34,27 @@ class Use:
 def peak_use(holds: Sequence[Hold], start: datetime, end: datetime) -> Use:
     """The most of each kind that `holds` hold at any instant of [start, end).
 
-    A sum of half-open intervals is largest at the begin of one of them, or at the window's own begin.
+    Goes through their begins and ends in order of time, at the same instant the ends first: intervals are half-open.
     """
-    overlapping = [hold for hold in holds if hold.start < end and hold.end > start]
-    instants = {start, *(hold.start for hold in overlapping if hold.start > start)}
-    uses = [_at(overlapping, instant) for instant in instants]
-    return Use(
-        reservations=max((use.reservations for use in uses), default=0),
-        ram_mib=max((use.ram_mib for use in uses), default=0),
-        cores=max((use.cores for use in uses), default=Decimal(0)),
-        storage_gb=max((use.storage_gb for use in uses), default=0),
-    )
-
-
-def _at(holds: Sequence[Hold], instant: datetime) -> Use:
-    there = [hold for hold in holds if hold.start <= instant < hold.end]
-    return Use(
-        len(there),
-        sum(hold.ram_mib for hold in there),
-        sum((hold.cores for hold in there), Decimal(0)),
-        sum(hold.storage_gb for hold in there),
-    )
+    changes: list[tuple[datetime, int, Hold]] = []
+    for hold in holds:
+        if hold.start < end and hold.end > start:
+            changes += [(max(hold.start, start), 1, hold), (hold.end, -1, hold)]
+    count = ram_mib = storage_gb = 0
+    cores = Decimal(0)
+    most = Use()
+    for _, sign, hold in sorted(changes, key=lambda change: change[:2]):
+        count += sign
+        ram_mib += sign * hold.ram_mib
+        cores += sign * hold.cores
+        storage_gb += sign * hold.storage_gb
+        most = Use(
+            max(most.reservations, count),
+            max(most.ram_mib, ram_mib),
+            max(most.cores, cores),
+            max(most.storage_gb, storage_gb),
+        )
+    return most
 
 
 def holds_of(workspace: Workspace) -> list[Hold]:

@@ -17,18 +17,20 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
-from accounts.models import ApiToken, User
+from accounts import inviting
+from accounts.models import ApiToken, Invitation, Membership, User, Workspace
 from billing.models import Invoice, InvoiceDocument
 from compute.models import Node, ObservedContainer, Volume
 from monitoring.models import Delivery, Incident
 from portal.routes import Route
 from reservations.models import Container, Reservation, WorkspaceVolume
 from reservations.tasks import SWEPT_AT
-from tests.factories import make_reservation, make_storage, make_token, workspace_of
+from tests.factories import make_reservation, make_storage, make_team, make_token, make_user, workspace_of
 from tests.unit.billing.bills import make_invoice
 
 CANARY = "canary"  # in the name of everything that the owner has
 BOOKING = {"service": "nginx", "size": "small", "duration": "60", "storage": "C1"}
+INVITED = "the-secret-of-an-invitation"
 # What is sent to an address, where nothing would not do.
 FORMS: dict[str, dict[str, str]] = {
     "reservations/new/": BOOKING,
@@ -98,6 +100,8 @@ class Ground:
             RecoveryCodes.activate(person)
         if not route.is_api:
             client, form = self.browser(who), FORMS.get(route.path, {})
+            if route.path == "workspaces/switch/":
+                form = {"workspace": str(_team(self).pk)}
             return client.generic(method, path, **options) if method not in BOTH else _send(client, method, path, form)
         headers = {}
         if person:
@@ -139,6 +143,7 @@ def address(route: Route, ground: Ground) -> str:
         "<str:name>": "web" if "reservations/" in route.path else _node_of(ground).name,
         "<uidb36>": user_pk_to_url_str(ground.owner),
         "<key>": default_token_generator.make_token(ground.owner),
+        **_of_the_team(route, ground),
     }
     if route.path.startswith("accounts/confirm-email/"):
         of_owner = {"user": ground.owner, "email": ground.owner.email}
@@ -160,6 +165,8 @@ def _number(route: Route, ground: Ground) -> str:
     if "/tokens/" in route.path:
         make_token(ground.owner)
         return str(ApiToken.objects.filter(user=ground.owner, revoked_at=None)[0].pk)
+    if route.path.startswith("workspaces/"):
+        return str(_team(ground).pk)
     if "volumes/" in route.path:
         return str(ground.volume.pk)
     if "incidents/" in route.path:
@@ -171,6 +178,44 @@ def _number(route: Route, ground: Ground) -> str:
     about = ("reservations/", "receipts/")
     assert any(part in route.path for part in about), f"say in {__name__} which number belongs into /{route.path}"
     return str(ground.reservation.pk)
+
+
+def _of_the_team(route: Route, ground: Ground) -> dict[str, str]:
+    """What stands for a shared workspace's members and invitations, on its pages."""
+    if not route.path.startswith("workspaces/"):
+        return {}
+    team = _team(ground)
+    values = {
+        "<int:user>": str(_member_of(team, ground).pk),
+        "<int:invitation>": str(_invitation(team, "guest@example.org").pk),
+        "<str:key>": INVITED,
+    }
+    if route.path.startswith("workspaces/invitations/"):
+        values["<int:pk>"] = str(_invitation(_team(ground, "another"), ground.owner.email).pk)
+    return values
+
+
+def _team(ground: Ground, name: str = "team") -> Workspace:
+    """A shared workspace: the owner's, with a member, or another one, to which the owner is invited."""
+    title = f"{CANARY} {name}"
+    if found := Workspace.objects.filter(name=title).first():
+        return found
+    EmailAddress.objects.get_or_create(user=ground.owner, email=ground.owner.email, defaults={"verified": True})
+    return make_team(title, owner=ground.owner if name == "team" else make_user())
+
+
+def _member_of(team: Workspace, ground: Ground) -> User:
+    """One who is not the owner; another one when that one was removed."""
+    found = team.memberships.exclude(user=ground.owner).first()
+    return found.user if found else Membership.objects.create(workspace=team, user=make_user()).user
+
+
+def _invitation(team: Workspace, email: str) -> Invitation:
+    now = timezone.now()
+    of_team = {"workspace": team, "email": email, "accepted_at": None, "revoked_at": None}
+    secret = INVITED if email == "guest@example.org" else email
+    values = {"digest": inviting.digest_of(secret), "created_at": now, "expires_at": now + inviting.GOOD_FOR}
+    return Invitation.objects.get_or_create(**of_team, defaults=values)[0]
 
 
 def _node_of(ground: Ground) -> Node:
