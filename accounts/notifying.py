@@ -10,12 +10,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
-from django.dispatch import Signal
 
-from accounts.models import Notice, Notification, User
+from accounts.models import Notice, User
 
 GOOD_FOR = timedelta(days=3)  # what could not be mailed until then is no news any more
-told = Signal()  # user_ids=: these have news in the page, committed
 _LONGEST = {"key": 120, "title": 200, "text": 600, "path": 200}  # as the columns, which a test compares
 
 # One statement: who is gone meanwhile, or does not want it, is nobody's mistake, and the row that is there stays.
@@ -27,15 +25,15 @@ SELECT person.id, news.kind, news.key, news.title, news.text, news.path, %(now)s
        COALESCE(choice.in_app, TRUE), mail.wanted,
        CASE WHEN mail.wanted THEN %(now)s END, CASE WHEN mail.wanted THEN news.mail_until END, 0
 FROM unnest(%(users)s::bigint[], %(kinds)s::text[], %(keys)s::text[], %(titles)s::text[], %(texts)s::text[],
-            %(paths)s::text[], %(untils)s::timestamptz[])
-     AS news (user_id, kind, key, title, text, path, mail_until)
+            %(paths)s::text[], %(untils)s::timestamptz[], %(mails)s::boolean[])
+     AS news (user_id, kind, key, title, text, path, mail_until, mail)
 JOIN accounts_user person ON person.id = news.user_id AND person.is_active AND person.closed_at IS NULL
 LEFT JOIN accounts_notificationchoice choice ON choice.user_id = person.id AND choice.kind = news.kind
-CROSS JOIN LATERAL (SELECT COALESCE(choice.by_mail, TRUE) AND person.email <> '' AS wanted) mail
+CROSS JOIN LATERAL (SELECT news.mail AND COALESCE(choice.by_mail, TRUE) AND person.email <> '' AS wanted) mail
 ORDER BY person.id, news.key
 FOR KEY SHARE OF person
 ON CONFLICT (user_id, key) DO NOTHING
-RETURNING user_id, key, in_app
+RETURNING user_id, key
 """
 
 
@@ -50,6 +48,7 @@ class News:
     text: str
     path: str
     mail_until: datetime | None = None
+    mail: bool = True  # False: in the page alone, whatever was chosen
 
     def __post_init__(self) -> None:
         if not self.key or len(self.key) > _LONGEST["key"]:
@@ -68,14 +67,15 @@ def notify(
     path: str,
     now: datetime,
     mail_until: datetime | None = None,
+    mail: bool = True,
 ) -> bool:
     """Tell one person within the caller's transaction; True when it is new.
 
     Nothing is written for who is inactive or closed. For who wants to hear nothing of this kind a row is, so that it
     stays told should they change their mind. A mail that could not be sent until `mail_until` (else for three days)
-    is given up.
+    is given up. Without `mail` it is in the page alone.
     """
-    return bool(tell([News(user.pk, kind, key, title, text, path, mail_until)], now=now))
+    return bool(tell([News(user.pk, kind, key, title, text, path, mail_until, mail)], now=now))
 
 
 def tell(news: Iterable[News], *, now: datetime) -> set[tuple[int, str]]:
@@ -92,13 +92,12 @@ def tell(news: Iterable[News], *, now: datetime) -> set[tuple[int, str]]:
         "texts": [_fitting(row.text, "text") for row in rows],
         "paths": [row.path[: _LONGEST["path"]] for row in rows],
         "untils": [row.mail_until or now + GOOD_FOR for row in rows],
+        "mails": [row.mail for row in rows],
     }
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(_INSERT, values)
         new = cursor.fetchall()
-    if seen := sorted({user_id for user_id, _, in_app in new if in_app}):
-        transaction.on_commit(lambda: told.send(Notification, user_ids=seen), robust=True)
-    return {(user_id, key) for user_id, key, _ in new}
+    return set(new)
 
 
 def _fitting(text: str, field: str) -> str:

@@ -20,6 +20,7 @@ from accounts.permissions import NotAllowed
 from compute.capacity import NoCapacity
 from portal.api_billing import router as billing_router
 from portal.api_catalogue import router as catalogue_router
+from portal.api_notifications import router as notifications_router
 from portal.api_quotes import router as quotes_router
 from portal.api_reservations import router as reservations_router
 from portal.api_volumes import router as volumes_router
@@ -111,6 +112,7 @@ api.add_router("/reservations", reservations_router)
 api.add_router("/volumes", volumes_router)
 api.add_router("/billing", billing_router)
 api.add_router("/quotes", quotes_router)
+api.add_router("/notifications", notifications_router)
 api.add_router("", catalogue_router)
 
 

@@ -220,6 +220,7 @@ elif _mail.scheme in {"smtp", "smtps", "smtp+tls"} and _mail.hostname:
     EMAIL_HOST_USER = unquote(_mail.username or "")
     EMAIL_HOST_PASSWORD = unquote(_mail.password or "")
     EMAIL_USE_SSL, EMAIL_USE_TLS = _mail.scheme == "smtps", _mail.scheme == "smtp+tls"
+    EMAIL_BACKEND = "accounts.smtp.EmailBackend"
     EMAIL_TIMEOUT = 10
 else:
     raise env.BadSetting("BERTH_MAIL", "must be file:FOLDER or smtp[s]://user:password@host:port or smtp+tls://…")

@@ -20,6 +20,7 @@ urlpatterns = [
     path("accounts/sessions/", include("allauth.usersessions.urls")),
     path("accounts/tokens/", include("accounts.urls")),
     path("workspaces/", include("portal.workspace_urls")),
+    path("accounts/notifications/", include("accounts.news_urls")),
     path("reservations/", include("reservations.urls")),
     path("billing/", include("billing.urls")),
     path("monitor/", include("monitoring.urls")),

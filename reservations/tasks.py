@@ -8,6 +8,7 @@ from django.core.cache import cache
 from django.utils import timezone
 from redis.exceptions import RedisError
 
+from accounts import mailing, news
 from compute.alone import one_at_a_time
 from compute.models import Node, StorageServer
 from reservations import claims, degraded, disk, leftovers, watch
@@ -119,5 +120,13 @@ def check_volumes_of(node_id: int) -> None:
 
 
 @shared_task
+@one_at_a_time
+def mail_news() -> None:
+    """Here and not with the accounts, which know nothing of `compute.alone`."""
+    mailing.mail_due(timezone.now)
+
+
+@shared_task
 def prune() -> None:
     watch.prune(timezone.now())
+    news.prune(timezone.now())

@@ -40,6 +40,12 @@ class Notification(models.Model):
         indexes = [
             models.Index(fields=["mail_at"], condition=models.Q(mailed_at=None, by_mail=True), name="notification_due"),
             models.Index(fields=["user", "-created_at"], condition=models.Q(in_app=True), name="notification_of_user"),
+            models.Index(
+                fields=["user", "-created_at"],
+                condition=models.Q(in_app=True, read_at=None),
+                name="notification_unread",
+            ),
+            models.Index(fields=["created_at"], name="notification_created"),
         ]
 
     def __str__(self) -> str:

@@ -65,12 +65,13 @@ class ObservedContainer(models.Model):
 
 
 class SamplingMark(models.Model):
-    """How far something has come: the last round of readings, what is rolled up."""
+    """How far something has come: the last round of readings, what is rolled up, who was warned."""
 
     class Name(models.TextChoices):
         ROUND = "round", "round: the last one that was begun"
         NODES = "nodes", "nodes: rolled up until"
         CONTAINERS = "containers", "containers: rolled up until"
+        WARNINGS = "warnings", "ends that came near: told until"
 
     name = models.CharField(max_length=10, primary_key=True, choices=Name.choices)
     at = models.DateTimeField()

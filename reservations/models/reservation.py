@@ -171,6 +171,11 @@ class Reservation(models.Model):
                 condition=Q(state__in=sorted(s.value for s in LIVE)),
                 name="reservation_due",
             ),
+            models.Index(
+                fields=["end"],
+                condition=Q(state__in=sorted(s.value for s in LIVE)),
+                name="reservation_live_end",
+            ),
             models.Index(fields=["workspace", "-created_at"], name="reservation_of_workspace"),
             models.Index(fields=["workspace", "state"], condition=Q(settled_at=None), name="reservation_unsettled"),
         ]

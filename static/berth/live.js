@@ -27,7 +27,10 @@
       hears = true;
     });
     source.addEventListener("reservation", (event) => changed(JSON.parse(event.data)));
-    source.addEventListener("news", () => look("[data-live-news]", 1));
+    source.addEventListener("news", () => {
+      look("[data-live-news]", 1);
+      document.dispatchEvent(new Event("berth:news")); // the bell
+    });
     source.addEventListener("resync", (event) => look("[data-live]", JSON.parse(event.data).listeners));
     source.addEventListener("error", () => {
       hears = false;

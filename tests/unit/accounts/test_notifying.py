@@ -159,28 +159,6 @@ def test_news_lead_to_our_pages_alone(path: str) -> None:
         told(make_user(), path=path)
 
 
-def test_who_looks_is_told_after_the_commit(django_capture_on_commit_callbacks: Any) -> None:
-    user, quiet = make_user(), make_user()
-    NotificationChoice.objects.create(user=quiet, kind=Notice.STARTED, in_app=False)
-    heard: list[list[int]] = []
-
-    def hear(sender: object, user_ids: list[int], **more: object) -> None:
-        heard.append(user_ids)
-
-    notifying.told.connect(hear)
-    try:
-        with django_capture_on_commit_callbacks(execute=True):
-            told(user)
-            told(quiet)
-            assert heard == []
-        assert heard == [[user.pk]]
-        with django_capture_on_commit_callbacks(execute=True):
-            told(user)
-        assert heard == [[user.pk]]
-    finally:
-        notifying.told.disconnect(hear)
-
-
 @pytest.mark.django_db(transaction=True)
 def test_two_that_tell_the_same_at_once_tell_it_once() -> None:
     user = make_user()

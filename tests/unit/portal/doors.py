@@ -17,8 +17,9 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
-from accounts import inviting
-from accounts.models import ApiToken, Invitation, Membership, User, Workspace
+from accounts import choosing, inviting
+from accounts.models import ApiToken, Invitation, Membership, Notice, Notification, User, Workspace
+from accounts.notifying import News, tell
 from billing.models import Invoice, InvoiceDocument
 from compute.models import Node, ObservedContainer, Volume
 from monitoring.models import Delivery, Incident
@@ -141,6 +142,7 @@ def address(route: Route, ground: Ground) -> str:
         "<int:pk>": _number(route, ground) if "<int:pk>" in route.path else "",
         "<path:number>": _invoice(ground).number if "<path:number>" in route.path else "",
         "<str:name>": "web" if "reservations/" in route.path else _node_of(ground).name,
+        "<str:token>": choosing.token(ground.owner, "ended"),
         "<uidb36>": user_pk_to_url_str(ground.owner),
         "<key>": default_token_generator.make_token(ground.owner),
         **_of_the_team(route, ground),
@@ -167,6 +169,9 @@ def _number(route: Route, ground: Ground) -> str:
         return str(ApiToken.objects.filter(user=ground.owner, revoked_at=None)[0].pk)
     if route.path.startswith("workspaces/"):
         return str(_team(ground).pk)
+    if "notifications/" in route.path:
+        tell([News(ground.owner.pk, Notice.STARTED, "k", f"{CANARY} runs", "", "/reservations/")], now=timezone.now())
+        return str(Notification.objects.get(user=ground.owner, key="k").pk)
     if "volumes/" in route.path:
         return str(ground.volume.pk)
     if "incidents/" in route.path:
