@@ -84,7 +84,7 @@ def stand_on(lab_name: str, stack_name: str) -> Iterator[Ground]:
     if not environment.read(layout) or not stack.status().running:
         raise BenchError(f"There is no stack {stack_name}: python -m lab.stack up {stack_name} --lab {lab_name}")
     info = LabInfo.from_json(lab_json(lab.store).read_text())
-    _use_django(stack)
+    use_django(stack)
     user, token = _customer()
     ground = Ground(lab, info, stack, token)
     try:
@@ -97,7 +97,7 @@ def stand_on(lab_name: str, stack_name: str) -> Iterator[Ground]:
             user.api_tokens.all().delete()
 
 
-def _use_django(stack: Stack) -> None:
+def use_django(stack: Stack) -> None:
     for key, value in stack.env.items():
         os.environ[key] = value
     os.environ["DJANGO_SETTINGS_MODULE"] = "portal.settings"

@@ -1,0 +1,164 @@
+"""Command line of the screenshots; see `python -m tests.screenshots --help`."""
+
+import argparse
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from lab.stack.layout import REPO
+from lab.stack.stack import Stack
+from tests.bench.ground import use_django
+from tests.screenshots.furniture import Scene, furnish
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+VIEWS = {"wide": (1280, 900), "phone": (360, 780)}
+THEMES = ("light", "dark")
+LARGEST_HEIGHT = 6000
+OF_THE_ADMIN = (
+    "/admin/",
+    "/admin/reservations/reservation/",
+    "/admin/reservations/service/",
+    "/admin/accounts/workspace/",
+)
+# Pages that a link with a key leads to, and what is no page: they would show "this link is no good".
+NOT_SHOWN = re.compile(
+    r"<key>|<uidb36>|\.(csv|json|ics|html)$|/(pdf|csv|series)$|^(healthz|readyz|metrics|favicon|api/v1)"
+)
+
+
+def main() -> int:
+    options = _options()
+    stack = Stack(options.stack)
+    if not stack.status().running:
+        print(f"screenshots: there is no stack {options.stack}: run script/screenshots", file=sys.stderr)
+        return 1
+    use_django(stack)
+    folder: Path = options.folder
+    if not options.prefixes:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    scene = furnish(stack)
+    # Before the browser: its loop and Django's database do not go together in one thread.
+    shown = [(_session(who), path) for who, path in _addresses(scene)]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", "--no-proxy-server"]
+        )
+        for session, path in shown:
+            if not options.prefixes or path.strip("/").startswith(tuple(options.prefixes)):
+                _take(chromium, stack.base_url, session, path, folder)
+        chromium.close()
+    _write_index(folder)
+    print(f"{len(list(folder.glob('*.png')))} pictures: {folder / 'index.html'}")
+    return 0
+
+
+def _addresses(scene: Scene) -> Iterator[tuple["User | None", str]]:
+    """Every page once, with who looks at it."""
+    from portal.routes import Access, routes
+
+    viewers = {
+        Access.EVERYBODY: None,
+        Access.GUEST: None,
+        Access.MEMBER: scene.customer,
+        Access.OWNER: scene.customer,
+        Access.STAFF: scene.admin,
+    }
+    for route in routes():
+        if "GET" not in route.methods or route.path.startswith("admin/") or NOT_SHOWN.search(route.path):
+            continue
+        path = scene.address(route.path)
+        if path is None:
+            print(f"nothing to show at /{route.path}")
+        elif route.access in viewers:
+            yield viewers[route.access], path
+    for path in OF_THE_ADMIN:
+        yield scene.admin, path
+
+
+def _take(browser: Browser, base: str, session: tuple[str, str] | None, path: str, folder: Path) -> None:
+    """Wide and as on a telephone, light and dark; a part of a page, and what leads elsewhere, is no page."""
+    name = path.strip("/").replace("/", "-").replace("?", "-") or "home"
+    for view, (width, height) in VIEWS.items():
+        with _context(browser, base, session, width, height) as context:
+            page = context.new_page()
+            answer = page.goto(path)
+            if answer is None or "text/html" not in answer.headers.get("content-type", ""):
+                return
+            if not answer.ok or "<html" not in answer.text()[:2000] or page.url.split("?")[0] != f"{base}{path}":
+                return
+            for theme in THEMES:
+                _picture(page, theme, height, folder / f"{name}-{view}-{theme}.png")
+    print(path, flush=True)
+
+
+def _picture(page: Page, theme: str, height: int, file: Path) -> None:
+    page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+    page.wait_for_load_state("networkidle")
+    whole = int(page.evaluate("document.documentElement.scrollHeight"))
+    page.set_viewport_size({"width": page.viewport_size["width"], "height": min(max(whole, height), LARGEST_HEIGHT)})  # type: ignore[index]  # it has one
+    page.screenshot(path=file)
+
+
+@contextmanager
+def _context(
+    browser: Browser, base: str, session: tuple[str, str] | None, width: int, height: int
+) -> Iterator[BrowserContext]:
+    context = browser.new_context(base_url=base, viewport={"width": width, "height": height})
+    if session:
+        context.add_cookies([{"name": session[0], "value": session[1], "url": base}])
+    try:
+        yield context
+    finally:
+        context.close()
+
+
+def _session(who: "User | None") -> tuple[str, str] | None:
+    """The cookie with which this person is logged in."""
+    from django.conf import settings
+    from django.test import Client
+
+    if who is None:
+        return None
+    client = Client()
+    client.force_login(who, backend="django.contrib.auth.backends.ModelBackend")
+    name = settings.SESSION_COOKIE_NAME
+    return name, client.cookies[name].value
+
+
+def _write_index(folder: Path) -> None:
+    names = sorted({file.name.rsplit("-", 2)[0] for file in folder.glob("*.png")})
+    parts = []
+    for name in names:
+        pictures = "".join(
+            f'<a href="{file.name}"><img src="{file.name}" height="420" alt="{file.stem}"></a> '
+            for file in sorted(folder.glob(f"{name}-*-*.png"), reverse=True)
+            if file.name.rsplit("-", 2)[0] == name
+        )
+        parts.append(f"<h2>{name}</h2><p>{pictures}</p>")
+    head = '<!DOCTYPE html><meta charset="utf-8"><title>Berth</title><style>body{font:16px sans-serif}</style>'
+    (folder / "index.html").write_text(head + "\n".join(parts) + "\n")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.screenshots",
+        description="Pictures of every page of a running stack, with demo data in it.",
+    )
+    parser.add_argument("prefixes", nargs="*", metavar="ADDRESS", help="only those that begin so (default: all)")
+    parser.add_argument("--stack", default=os.environ.get("BERTH_STACK", "shots"), help="its name (%(default)s)")
+    parser.add_argument("--folder", type=Path, default=REPO / "var/screenshots", help="where to (var/screenshots)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
