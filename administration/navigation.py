@@ -52,6 +52,7 @@ GROUPS = (
         "Reservations",
         (
             Entry("reservations.reservation", "event"),
+            Entry("reservations.waitingentry", "hourglass_empty"),
             Entry("reservations.container", "package_2"),
             Entry("reservations.endpoint", "link"),
             Entry("reservations.event", "timeline"),

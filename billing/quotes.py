@@ -22,8 +22,13 @@ def per_hour(sizes: Iterable[tuple[Decimal, int]], *, now: datetime) -> list[Dec
 
 
 def quote(wanted: Wanted, *, terms: dict[str, Any] | None = None, until: datetime | None = None) -> Quote:
-    """The price if all of [start, end) is served; with the `terms` of a booking that ended `until`, of it extended."""
-    if terms is not None and until is not None:
+    """The price if all of [start, end) is served; with the `terms` of a booking that ended `until`, of it changed.
+
+    Extended it has today's rates for what is added; shortened it keeps its terms as they are.
+    """
+    if terms is not None and until is not None and wanted.end <= until:
+        holding = Terms.from_json(terms)
+    elif terms is not None and until is not None:
         holding = tariffs.extended(Terms.from_json(terms), wanted.workspace_id, until, wanted.end)
     else:
         holding = tariffs.terms_for(wanted.workspace_id, wanted.start, wanted.end)

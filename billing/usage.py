@@ -47,7 +47,7 @@ def expected(reservation: Reservation, now: datetime) -> list[Interval]:
     """The intervals that it may still come to: what was served once it is over, else all that is booked."""
     if reservation.state in OVER:
         return served(reservation, now)
-    return [(reservation.start, reservation.end)]
+    return [(reservation.start, reservation.start + reservation.length)]
 
 
 def kept_during(volume: WorkspaceVolume, start: datetime, end: datetime) -> list[Interval]:

@@ -250,6 +250,26 @@ def extend_ports(forwards: Iterable[Forward], until: datetime) -> None:
             forward.save(update_fields=["during"])
 
 
+def shorten(allocation: Allocation, until: datetime) -> None:
+    """Hold the place on its node only until then: the rest is free at once. Nothing changes when it is free already."""
+    Node.objects.select_for_update(no_key=True).get(pk=allocation.node_id)
+    allocation.refresh_from_db()
+    start, end = allocation.during.lower, allocation.during.upper
+    if allocation.released_at is not None or not start < until < end:
+        return
+    load_steps.add(allocation.node_id, until, end, -allocation.ram_mib, -allocation.cores)
+    allocation.during = window(start, until)
+    allocation.save(update_fields=["during"])
+
+
+def shorten_ports(forwards: Iterable[Forward], until: datetime) -> None:
+    """Hold the ports only until then; the caller has added how long they rest."""
+    for forward in Forward.objects.select_for_update(no_key=True).filter(pk__in=[f.pk for f in forwards]):
+        if forward.released_at is None and forward.during.lower < until < forward.during.upper:
+            forward.during = window(forward.during.lower, until)
+            forward.save(update_fields=["during"])
+
+
 def turn_ports(forwards: "models.QuerySet[Forward]", node: Node) -> None:
     """The same public ports lead to this node from now on; connections to where they led are ended."""
     forwards.update(node=node, applied=False, cut=True)

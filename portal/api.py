@@ -24,8 +24,9 @@ from portal.api_notifications import router as notifications_router
 from portal.api_quotes import router as quotes_router
 from portal.api_reservations import router as reservations_router
 from portal.api_volumes import router as volumes_router
+from portal.api_waiting import router as waiting_router
 from portal.problems import MEDIA_TYPE, problem
-from reservations import actions
+from reservations import actions, waiting
 from reservations.access import CannotRestrict
 from reservations.extending import CannotExtend
 
@@ -110,6 +111,7 @@ api = Api(
 )
 api.add_router("/reservations", reservations_router)
 api.add_router("/volumes", volumes_router)
+api.add_router("/waiting", waiting_router)
 api.add_router("/billing", billing_router)
 api.add_router("/quotes", quotes_router)
 api.add_router("/notifications", notifications_router)
@@ -143,6 +145,8 @@ def _no_capacity(request: HttpRequest, error: NoCapacity) -> HttpResponse:
 @api.exception_handler(actions.VolumeInUse)
 @api.exception_handler(CannotExtend)
 @api.exception_handler(CannotRestrict)
+@api.exception_handler(waiting.CannotJoin)
+@api.exception_handler(waiting.OfferOver)
 def _conflict(
     request: HttpRequest,
     error: actions.OverQuota
@@ -150,7 +154,9 @@ def _conflict(
     | actions.VolumeTaken
     | actions.VolumeInUse
     | CannotExtend
-    | CannotRestrict,
+    | CannotRestrict
+    | waiting.CannotJoin
+    | waiting.OfferOver,
 ) -> HttpResponse:
     return problem(409, error.code, str(error))
 

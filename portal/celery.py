@@ -98,6 +98,8 @@ def date_nothing_wrongly(headers: dict[str, Any], **kwargs: Any) -> None:
 
 app.conf.beat_schedule = {
     "sweep": {"task": "reservations.tasks.sweep", "schedule": 1.0, "options": {"expires": 2}},
+    "offer to who waits": {"task": "reservations.tasks.offer_waiting", "schedule": 2.0, "options": {"expires": 2}},
+    "offer a later start": {"task": "reservations.tasks.offer_later", "schedule": 30.0, "options": {"expires": 30}},
     "probe nodes": {"task": "compute.tasks.probe", "schedule": 5.0, "options": {"expires": 5}},
     # A round every 15 s; asked for more often, so that none is left out when this clock runs a little apart.
     "sample nodes": {"task": "compute.tasks.begin_sampling", "schedule": 5.0, "options": {"expires": 5}},

@@ -96,6 +96,11 @@ ACCESS = {
     "reservations/<int:pk>/start/": Access.OWNER,
     "reservations/<int:pk>/extend/": Access.OWNER,
     "reservations/volumes/<int:pk>/delete/": Access.OWNER,
+    "reservations/waiting/": Access.MEMBER,
+    "reservations/waiting/join/": Access.MEMBER,
+    "reservations/waiting/<int:pk>/take/": Access.OWNER,
+    "reservations/waiting/<int:pk>/decline/": Access.OWNER,
+    "reservations/waiting/<int:pk>/cancel/": Access.OWNER,
     "billing/": Access.MEMBER,
     "billing/ledger/": Access.MEMBER,
     "billing/account/": Access.MEMBER,
@@ -160,6 +165,10 @@ ACCESS = {
     "api/v1/notifications/<int:pk>/read": Access.OWNER,
     "api/v1/volumes": Access.MEMBER,
     "api/v1/volumes/<int:pk>": Access.OWNER,
+    "api/v1/waiting": Access.MEMBER,
+    "api/v1/waiting/<int:pk>": Access.OWNER,
+    "api/v1/waiting/<int:pk>/take": Access.OWNER,
+    "api/v1/waiting/<int:pk>/decline": Access.OWNER,
 }
 # Views of libraries that do not say which methods they answer.
 METHODS = {"accounts/confirm-email/": ("GET",), "api/v1/": ("GET",)}

@@ -35,9 +35,10 @@ from reservations.models import (
 )
 from reservations.pricing import Quote, Wanted, prices
 from reservations.states import State
-from reservations.transitions import Stale, transition
+from reservations.transitions import PLATFORM, Stale, transition
 
 IN_A_MOMENT = timedelta(seconds=5)
+OFFERED = "Held for who is first in line."
 VOLUME_TAKEN = "This volume is booked by another reservation at that time."
 
 
@@ -49,6 +50,14 @@ class Need:
     keeps_new: bool
     request: Request
     quote: Quote
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A hold for somebody who waited: until when it can be taken, and whether its time begins only then."""
+
+    until: datetime
+    starts_when_taken: bool
 
 
 class OverQuota(Exception):
@@ -127,8 +136,19 @@ def earlier(user: User, once: tuple[str, str]) -> Reservation | None:
     return found.reservation
 
 
-def need(booking: Booking, workspace: Workspace, start: datetime, end: datetime, now: datetime) -> Need:
+def need(
+    booking: Booking,
+    workspace: Workspace,
+    start: datetime,
+    end: datetime,
+    now: datetime,
+    *,
+    held_until: datetime | None = None,
+) -> Need:
     """What the booking takes over [start, end), as a quote and the booking itself ask for it.
+
+    With `held_until` it may begin later, by as much as that is after the end: until then the place is held and the
+    prices are promised, and one length of it is paid.
 
     Raises OverQuota, CannotAfford, or NoCapacity when no storage server has room for its volume; one of C2 gets its
     server when it starts.
@@ -137,16 +157,20 @@ def need(booking: Booking, workspace: Workspace, start: datetime, end: datetime,
     storage_gb = size_gb(booking)
     keeps_new = profile == StorageProfile.Code.C3 and booking.volume is None
     own_gb = 0 if profile == StorageProfile.Code.C3 else storage_gb
-    hold = quota.Hold(start, end, booking.size.ram_mib, booking.size.cores, own_gb)
+    until = held_until or end
+    hold = quota.Hold(start, until, booking.size.ram_mib, booking.size.cores, own_gb)
     if problem := quota.shortfall(workspace, hold, storage_gb if keeps_new else 0):
         raise OverQuota(problem)
     asked = wanted(booking, workspace, start, end)
     quote = prices().quote(asked)
+    if until > end:
+        promised = prices().quote(wanted(booking, workspace, start, until)).terms
+        quote = prices().quote(asked, terms=promised, until=until)
     if problem := prices().refusal(asked, quote, now=now):
         raise CannotAfford(problem)
     if keeps_new or (profile == StorageProfile.Code.C2 and start <= now):
         pick_storage(storage_gb)
-    request = Request(booking.size.ram_mib, booking.size.cores, start, end, needs_host(profile))
+    request = Request(booking.size.ram_mib, booking.size.cores, start, until, needs_host(profile))
     return Need(storage_gb, keeps_new, request, quote)
 
 
@@ -176,13 +200,19 @@ def hold(
     now: datetime,
     exclude: Collection[int] = (),
     batch: UUID | None = None,
+    offer: Offer | None = None,
 ) -> Reservation:
     """What `book` writes, within a transaction of the caller, who has locked the workspace's row; nobody is told.
 
-    `exclude` are nodes that it must not be on; `batch` is that of all copies of it. Raises as `book` does.
+    `exclude` are nodes that it must not be on; `batch` is that of all copies of it. With `offer` it is not booked, but
+    held for `by` to take it. Raises as `book` does.
     """
     start, end = check(booking, workspace, now)
-    place = need(booking, workspace, start, end, now)
+    if offer and offer.starts_when_taken:
+        paid_until, end = end, end + (offer.until - start)
+        place = need(booking, workspace, start, paid_until, now, held_until=end)
+    else:
+        place = need(booking, workspace, start, end, now)
     # Before the lock of placing: the constraint would wait for who writes the other's row, who may wait for that lock.
     if booking.volume and Reservation.objects.with_volume(booking.volume.pk, start, end).exists():
         raise VolumeTaken(VOLUME_TAKEN)
@@ -209,7 +239,10 @@ def hold(
         terms=place.quote.terms,
         created_at=now,
         # A start that is due now gets its hint at once; the sweep looks only if that one was lost.
-        look_at=max(start, now + IN_A_MOMENT),
+        look_at=offer.until if offer else max(start, now + IN_A_MOMENT),
+        state=State.OFFERED if offer else State.BOOKED,
+        deadline=offer.until if offer else None,
+        starts_when_taken=bool(offer and offer.starts_when_taken),
     )
     if place.keeps_new:
         server = pick_storage(place.storage_gb, hold=True)
@@ -224,8 +257,14 @@ def hold(
         reservation.save(update_fields=["kept_volume"])
     Container.objects.create(reservation=reservation, generation=1, node=allocation.node, allocation=allocation)
     Endpoint.objects.bulk_create(Endpoint(reservation=reservation, forward=forward) for forward in forwards)
-    Event.objects.create(reservation=reservation, at=now, new_state=State.BOOKED, text="Booked.", by=by.username)
-    audit.record(by=by, action="reservation.book", target=f"reservation:{reservation.pk}", service=booking.service.slug)
+    actor, text, deed = (PLATFORM, OFFERED, "offer") if offer else (by.username, "Booked.", "book")
+    Event.objects.create(reservation=reservation, at=now, new_state=reservation.state, text=text, by=actor)
+    audit.record(
+        by=PLATFORM if offer else by,
+        action=f"reservation.{deed}",
+        target=f"reservation:{reservation.pk}",
+        service=booking.service.slug,
+    )
     return reservation
 
 

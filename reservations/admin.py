@@ -23,6 +23,7 @@ from reservations.models import (
     Size,
     StorageProfile,
     UsagePeriod,
+    WaitingEntry,
     WorkspaceVolume,
 )
 
@@ -180,6 +181,18 @@ class ContainerAdmin(ReadOnlyAdmin):
 
     def audit_targets(self, row: Container) -> list[str]:
         return [f"reservation:{row.reservation_id}"]
+
+
+@admin.register(WaitingEntry)
+class WaitingEntryAdmin(ReadOnlyAdmin):
+    list_display = ["id", "title", "workspace", "place_at", "start", "offer", "offers_lapsed", "reason", "outcome"]
+    list_display_links = ["id", "title"]
+    list_filter = [("closed_at", admin.EmptyFieldListFilter), "outcome", "service"]
+    list_select_related = ["service", "workspace", "offer__service"]
+    search_fields = ["=id", "name", "workspace__name", "created_by__username"]
+
+    def audit_targets(self, row: WaitingEntry) -> list[str]:
+        return [f"waiting:{row.pk}"]
 
 
 @admin.register(Endpoint)

@@ -68,6 +68,8 @@ def _check(row: Reservation, workspace: Workspace, length: timedelta, now: datet
     step = timedelta(minutes=settings.BERTH_STEP_MINUTES)
     if State(row.state).final or row.state == State.ENDING or row.end <= now:
         raise CannotExtend("It is over already; book it again.")
+    if row.state == State.OFFERED:
+        raise CannotExtend("It is only offered yet; take the offer first.")
     if length <= timedelta(0):
         raise actions.InvalidBooking({"hours": "The extension must be longer than zero."})
     if length % step:

@@ -7,6 +7,8 @@ from django.db import transaction
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from reservations.models import WaitingEntry
+
 logger = logging.getLogger(__name__)
 
 
@@ -33,3 +35,16 @@ def hint_gateway(gateway_id: int, forward_id: int) -> None:
 
 def hint_gateway_after_commit(gateway_id: int, forward_id: int) -> None:
     transaction.on_commit(lambda: hint_gateway(gateway_id, forward_id))
+
+
+def hint_of_room() -> None:
+    """Something ended, or somebody joined the waiting list: whoever is first in line may get an offer now."""
+    try:
+        if WaitingEntry.objects.in_line().exists():
+            current_app.send_task("reservations.tasks.offer_waiting", (), expires=2, retry=False)
+    except (OperationalError, RedisError, OSError) as problem:
+        logger.warning("no hint for the waiting list could be sent (%s); its round will come", problem)
+
+
+def hint_of_room_after_commit() -> None:
+    transaction.on_commit(hint_of_room, robust=True)

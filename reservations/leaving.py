@@ -17,7 +17,7 @@ from compute.room import Room
 from compute.scheduler import Request, Short
 from reservations import actions, moving
 from reservations.models import Container, Reservation, StorageProfile
-from reservations.states import LIVE, State
+from reservations.states import LIVE, PLANNED, State
 
 
 class Fate(StrEnum):
@@ -123,7 +123,7 @@ def simulate(
 def _turn(container: Container) -> tuple[bool, datetime, int]:
     """What is there goes before what comes: it is looked for at once."""
     reservation = container.reservation
-    return reservation.state == State.BOOKED, reservation.start, reservation.pk
+    return reservation.state in PLANNED, reservation.start, reservation.pk
 
 
 def _if_emptied(container: Container, now: datetime, room: Room, without: Collection[int]) -> Leaving:
@@ -136,7 +136,7 @@ def _if_emptied(container: Container, now: datetime, room: Room, without: Collec
     starts_here = state == State.STARTING or (state == State.BOOKED and reservation.start <= now)
     if moving.must_stay(container) or (starts_here and _will_have_local_volume(container)):
         return _stays(reservation, STAYS_WITH_DATA)
-    found = _look_for_room(container, now, room, without, taken=state != State.BOOKED or starts_here)
+    found = _look_for_room(container, now, room, without, taken=state not in PLANNED or starts_here)
     return _stays(reservation, found.why_not) if found.fate == Fate.WAITS else found
 
 
@@ -147,7 +147,7 @@ def _if_lost(container: Container, now: datetime, room: Room, without: Collectio
         return Leaving(reservation, Fate.ENDS, why_not=ENDS)
     if state == State.STOPPED and _stops(reservation):
         return Leaving(reservation, Fate.STAYS, stays_until=reservation.end, why_not=WAITS_STOPPED, loses_data=loses)
-    return _look_for_room(container, now, room, without, taken=state != State.BOOKED, loses=loses)
+    return _look_for_room(container, now, room, without, taken=state not in PLANNED, loses=loses)
 
 
 def _stops(reservation: Reservation) -> bool:

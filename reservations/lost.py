@@ -10,7 +10,7 @@ from compute.capacity import NoCapacity
 from compute.models import Node
 from reservations import actions, claims, ending, moving, starting
 from reservations.models import Container, Reservation
-from reservations.states import State
+from reservations.states import PLANNED, State
 
 
 class Busy(Exception):
@@ -42,10 +42,10 @@ def declare_lost(*, node: Node, by: object, now: datetime) -> int:
 
 
 def _place_anew(node: Node, by: object, now: datetime) -> int:
-    """What was booked there for later gets a place on another node; returns how many found none and were ended."""
+    """What was booked or offered there gets a place on another node; returns how many found none and were ended."""
     ended = 0
     waiting = Reservation.objects.filter(
-        state=State.BOOKED, containers__node=node, containers__gone_at=None, generation=F("containers__generation")
+        state__in=PLANNED, containers__node=node, containers__gone_at=None, generation=F("containers__generation")
     )
     for found in waiting.values_list("pk", flat=True):
         reservation = claims.claim(found, now)

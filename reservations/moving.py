@@ -18,7 +18,7 @@ from compute.shell import CommandFailed, NoAnswer
 from reservations import actions
 from reservations.claims import renew
 from reservations.models import Container, Endpoint, Reservation
-from reservations.states import State
+from reservations.states import PLANNED, State
 from reservations.transitions import PLATFORM, note, transition
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def move(
     with transaction.atomic(durable=True):
         renew(reservation, now)
         allocation, _ = capacity.place(request, [], rest=actions.port_rest(), exclude={old.node_id, *exclude})
-        if reservation.state != State.BOOKED and (wait := capacity.take(allocation, now)):
+        if reservation.state not in PLANNED and (wait := capacity.take(allocation, now)):
             raise NoCapacity(wait, None)
         if old.allocation.taken_at is None:
             capacity.release(old.allocation, now)

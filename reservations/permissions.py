@@ -7,9 +7,9 @@ here.
 
 from collections.abc import Iterable
 
-from accounts.models import User
-from accounts.permissions import NotAllowed, leads, role_in
-from reservations.models import Reservation, WorkspaceVolume
+from accounts.models import Membership, User
+from accounts.permissions import LEADS, NotAllowed, leads, role_in
+from reservations.models import Reservation, WaitingEntry, WorkspaceVolume
 
 
 def user_can_act(user: User, reservation: Reservation) -> bool:
@@ -24,10 +24,22 @@ def check_user_can_act(user: User, reservation: Reservation) -> None:
         raise NotAllowed(why_not(reservation))
 
 
-def why_not(reservation: Reservation) -> str:
+def user_can_act_for(user: User, entry: WaitingEntry) -> bool:
+    """Whether `user` may take, decline and cancel what waits."""
+    role = role_in(user, entry.workspace_id)
+    return leads(role) or (role is not None and entry.created_by_id == user.pk)
+
+
+def check_user_can_act_for(user: User, entry: WaitingEntry) -> None:
+    """Raises NotAllowed."""
+    if not user_can_act_for(user, entry):
+        raise NotAllowed(why_not(entry))
+
+
+def why_not(row: Reservation | WaitingEntry) -> str:
     """For a member who may only look at it."""
-    booked_by = f"{reservation.created_by} and the" if reservation.created_by else "The"
-    return f"{booked_by} owners and managers of {reservation.workspace} may do this; you may look at it."
+    booked_by = f"{row.created_by} and the" if row.created_by else "The"
+    return f"{booked_by} owners and managers of {row.workspace} may do this; you may look at it."
 
 
 def actionable(user: User, reservations: Iterable[Reservation]) -> set[int]:
@@ -36,6 +48,13 @@ def actionable(user: User, reservations: Iterable[Reservation]) -> set[int]:
     if not numbers:
         return set()
     return set(Reservation.objects.actionable_by(user).filter(pk__in=numbers).values_list("pk", flat=True))
+
+
+def actionable_entries(user: User, entries: Iterable[WaitingEntry]) -> set[int]:
+    """The same of what waits."""
+    led = Membership.objects.filter(user=user, role__in=LEADS).values_list("workspace", flat=True)
+    leads_in = set(led)
+    return {entry.pk for entry in entries if entry.workspace_id in leads_in or entry.created_by_id == user.pk}
 
 
 def user_can_delete_volume(user: User, volume: WorkspaceVolume) -> bool:

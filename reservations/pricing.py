@@ -65,7 +65,8 @@ class Prices(Protocol):
     def quote(self, wanted: Wanted, *, terms: dict[str, Any] | None = None, until: datetime | None = None) -> Quote:
         """The price of what is wanted, with today's rates.
 
-        With the `terms` of a booking that ended `until`: of the whole, with these terms until then.
+        With the `terms` of a booking that ended `until`: of the whole, with these terms until then. One that is wanted
+        until an earlier end has these terms only.
         """
 
     def details(self, wanted: Wanted, quote: Quote, *, kept_gb: int, now: datetime) -> Details:

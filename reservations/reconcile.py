@@ -90,11 +90,15 @@ def step(reservation: Reservation, clock: Clock) -> bool:
 def _offered(reservation: Reservation, clock: Clock) -> bool:
     """Held for who waited, until its deadline; taking it makes it booked."""
     now = clock()
-    if reservation.deadline is None or now < reservation.deadline:
-        return look_later(reservation, reservation.deadline or reservation.end)
-    lapsed = {"token": reservation.claim_token, "only": Q(deadline__lte=now)}
-    actions.start_ending(reservation, text="The offer was not taken in time.", by=PLATFORM, now=now, **lapsed)
-    return True
+    until = reservation.deadline or reservation.end
+    if now >= until:
+        lapsed = {"token": reservation.claim_token, "only": Q(deadline__lte=now)}
+        actions.start_ending(reservation, text="The offer was not taken in time.", by=PLATFORM, now=now, **lapsed)
+        return True
+    container = starting.container_of(reservation)
+    if container.node.state == Node.State.DRAINING:
+        return _leave(reservation, container, clock)
+    return look_later(reservation, until)
 
 
 def _booked(reservation: Reservation, clock: Clock) -> bool:
@@ -305,7 +309,11 @@ def _leave(reservation: Reservation, container: Container, clock: Clock) -> bool
         except NoCapacity as none:
             logger.info("reservation %d stays on %s: %s", reservation.pk, container.node.name, none)
     again = now + LEAVE_AGAIN * random.uniform(0.8, 1.0)
-    return look_later(reservation, min(again, reservation.start) if now < reservation.start else again)
+    if now < reservation.start:
+        again = min(again, reservation.start)
+    if reservation.state == State.OFFERED and reservation.deadline:
+        again = min(again, reservation.deadline)
+    return look_later(reservation, again)
 
 
 def _ran_shortly(reservation: Reservation, now: datetime) -> bool:

@@ -51,6 +51,7 @@ RULES: dict[State, Rule] = {
     State.FAILED: Rule(frozenset(), "Could not be kept running; nothing of it is left but kept volumes."),
 }
 INITIAL = frozenset({State.BOOKED, State.OFFERED})  # booked, or offered to who waited
+PLANNED = frozenset({State.BOOKED, State.OFFERED})  # has a place, and nothing on any machine yet
 FINAL = frozenset(state for state, rule in RULES.items() if not rule.to)
 LIVE = frozenset(State) - FINAL
 

@@ -9,9 +9,10 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from accounts import mailing, news
+from compute import clocks
 from compute.alone import one_at_a_time
 from compute.models import Node, StorageServer
-from reservations import claims, degraded, disk, leftovers, watch
+from reservations import claims, degraded, disk, leftovers, offering, watch
 from reservations import reconcile as loop
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,28 @@ def sweep() -> None:
         cache.set(SWEPT_AT, now, timeout=None)
     except RedisError as problem:
         logger.warning("the time of the sweep cannot be kept: %s", problem)
+
+
+@shared_task
+def offer_waiting() -> None:
+    if not clocks.is_off():
+        _offer_waiting()
+
+
+@one_at_a_time
+def _offer_waiting() -> None:
+    offering.look_after(timezone.now())
+
+
+@shared_task
+def offer_later() -> None:
+    if not clocks.is_off():
+        _offer_later()
+
+
+@one_at_a_time
+def _offer_later() -> None:
+    offering.offer_later(timezone.now())
 
 
 @shared_task

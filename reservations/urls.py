@@ -1,6 +1,6 @@
 """Every address of /reservations/."""
 
-from reservations.views import booking, deeds, detail, listing, volumes
+from reservations.views import booking, deeds, detail, listing, volumes, waiting
 
 app_name = "reservations"
 urlpatterns = [
@@ -9,4 +9,5 @@ urlpatterns = [
     *detail.urlpatterns,
     *deeds.urlpatterns,
     *volumes.urlpatterns,
+    *waiting.urlpatterns,
 ]

@@ -16,7 +16,7 @@ from compute.spec import Observed, Presence
 from reservations import ending, orphans
 from reservations.hints import hint
 from reservations.models import Container, IdempotencyKey, Reservation
-from reservations.states import State
+from reservations.states import PLANNED, State
 
 logger = logging.getLogger(__name__)
 AT_ONCE = 200
@@ -49,7 +49,7 @@ def _nudge(now: datetime) -> None:
     lost = current.filter(node__health=Node.Health.LOST, reservation__state=State.RUNNING)
     soon = now + timedelta(seconds=60)  # these look again by themselves more often, and are not to be hurried
     leaving_later = current.filter(node__state=Node.State.DRAINING, reservation__look_at__gt=soon)
-    leaving_later = leaving_later.filter(reservation__state__in=[State.RUNNING, State.BOOKED])
+    leaving_later = leaving_later.filter(reservation__state__in=[State.RUNNING, *PLANNED])
     found = [*lost.values_list("reservation", flat=True), *leaving_later.values_list("reservation", flat=True)]
     Reservation.objects.live().filter(pk__in=found, look_at__gt=now).update(look_at=now)
 

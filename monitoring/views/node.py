@@ -25,7 +25,7 @@ from monitoring.views.guard import allowed_to, for_staff
 from monitoring.views.spans import no_such_span, span_of
 from reservations.leaving import Fate, Leaving, plan
 from reservations.models import Container
-from reservations.states import State
+from reservations.states import PLANNED
 
 MOST_CONTAINERS = 200
 MOST_COMING = 20
@@ -189,7 +189,7 @@ def _past(node: Node, *, with_deeds: bool) -> list[Past]:
 
 def _coming(node: Node, now: datetime) -> list[Container]:
     """What is booked on it and begins within a week, the next first."""
-    booked = Container.objects.present().current().filter(node=node, reservation__state=State.BOOKED)
+    booked = Container.objects.present().current().filter(node=node, reservation__state__in=PLANNED)
     soon = booked.filter(reservation__start__lt=now + COMING_WITHIN).order_by("reservation__start", "pk")
     return list(soon.select_related("reservation__service", "reservation__workspace"))
 

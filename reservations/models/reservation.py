@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from django.conf import settings
 from django.contrib.postgres.constraints import ExclusionConstraint
@@ -28,6 +29,12 @@ class Backlog:
 
     count: int
     oldest_s: float
+
+
+def size_text(cores: Decimal, ram_mib: int) -> str:
+    """0.5 cores, 2 GiB."""
+    ram = f"{ram_mib // 1024} GiB" if ram_mib % 1024 == 0 else f"{ram_mib} MiB"
+    return f"{cores.normalize():f} core{'' if cores == 1 else 's'}, {ram}"
 
 
 class ReservationQuerySet(models.QuerySet["Reservation"]):
@@ -209,6 +216,9 @@ class Reservation(models.Model):
 
     @property
     def length(self) -> timedelta:
+        """How long it runs; while it is only offered, and its time begins when it is taken, it is held for longer."""
+        if self.state == State.OFFERED and self.starts_when_taken and self.deadline:
+            return self.end - self.deadline
         return self.end - self.start
 
     @property
@@ -229,8 +239,7 @@ class Reservation(models.Model):
 
     @property
     def size_text(self) -> str:
-        ram = f"{self.ram_mib // 1024} GiB" if self.ram_mib % 1024 == 0 else f"{self.ram_mib} MiB"
-        return f"{self.cores.normalize():f} core{'' if self.cores == 1 else 's'}, {ram}"
+        return size_text(self.cores, self.ram_mib)
 
     @property
     def step_text(self) -> str:

@@ -3,12 +3,14 @@
 from django.conf import settings
 from django.core.validators import MaxValueValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import Case, Count, OuterRef, Q, Subquery, When
 
 from accounts.models import User, Workspace
 from accounts.validators import no_control_characters
 from reservations.models.catalogue import Service, StorageProfile, WorkspaceVolume
-from reservations.models.reservation import Reservation
+from reservations.models.reservation import Reservation, size_text
+
+MOST_LAPSED = 3  # offers that were not taken, until it is taken out of the line
 
 
 class WaitingEntryQuerySet(models.QuerySet["WaitingEntry"]):
@@ -19,6 +21,17 @@ class WaitingEntryQuerySet(models.QuerySet["WaitingEntry"]):
     def open(self) -> "WaitingEntryQuerySet":
         """Those that wait or have an offer."""
         return self.filter(closed_at=None)
+
+    def in_line(self) -> "WaitingEntryQuerySet":
+        """Those that wait for an offer."""
+        return self.open().filter(offer=None)
+
+    def with_place(self) -> "WaitingEntryQuerySet":
+        """With `place`: 1 for the first of the whole line; None for what is not in line."""
+        not_behind = Q(place_at__lt=OuterRef("place_at")) | Q(place_at=OuterRef("place_at"), pk__lte=OuterRef("pk"))
+        counted = WaitingEntry.objects.in_line().filter(not_behind).order_by().values("closed_at")
+        place = Subquery(counted.annotate(n=Count("pk")).values("n"))
+        return self.annotate(place=Case(When(closed_at=None, offer=None, then=place)))
 
 
 class WaitingEntry(models.Model):
@@ -52,6 +65,7 @@ class WaitingEntry(models.Model):
     outcome = models.CharField(max_length=10, choices=Outcome.choices, blank=True)
     reason = models.CharField(max_length=400, blank=True, help_text="why it still waits, for the customer")
 
+    place: int | None  # with `with_place` only
     objects = WaitingEntryQuerySet.as_manager()
 
     class Meta:
@@ -70,3 +84,23 @@ class WaitingEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.service} for {self.workspace}, since {self.created_at:%Y-%m-%d %H:%M} UTC"
+
+    @property
+    def title(self) -> str:
+        return self.name or self.service.name
+
+    @property
+    def place_text(self) -> str:
+        """1st, 2nd, 3rd, 11th."""
+        place = self.place or 0
+        teens = 10 < place % 100 < 20
+        return f"{place}{'th' if teens else {1: 'st', 2: 'nd', 3: 'rd'}.get(place % 10, 'th')}"
+
+    @property
+    def size_text(self) -> str:
+        return size_text(self.cores, self.ram_mib)
+
+    @property
+    def may_still_lapse(self) -> bool:
+        """Whether it stays in line if one more offer of it lapses."""
+        return self.offers_lapsed + 1 < MOST_LAPSED

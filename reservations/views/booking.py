@@ -25,9 +25,9 @@ def new(request: HttpRequest) -> HttpResponse:
     user = visitor(request)
     workspace = current_workspace(user)
     if request.method == "GET":
-        return _form_page(request, BookingForm(workspace=workspace, initial=_initial(request)))
+        return form_page(request, BookingForm(workspace=workspace, initial=_initial(request)))
     form = BookingForm(request.POST, workspace=workspace)
-    next_slot = None
+    next_slot, may_wait = None, False
     if form.is_valid():
         try:
             reservation, _ = actions.book(booking=form.booking(), workspace=workspace, by=user, now=timezone.now())
@@ -36,12 +36,12 @@ def new(request: HttpRequest) -> HttpResponse:
                 form.add_error(field, sentence)
         except NoCapacity as problem:
             form.add_error(None, str(problem))
-            next_slot = problem.next_slot
+            next_slot, may_wait = problem.next_slot, True
         except MAIN_ERRORS as problem:
             form.add_error(None, str(problem))
         else:
             return redirect("reservations:detail", pk=reservation.pk)
-    return _form_page(request, form, next_slot=next_slot, status=422)
+    return form_page(request, form, next_slot=next_slot, may_wait=may_wait, status=422)
 
 
 def _initial(request: HttpRequest) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def _initial(request: HttpRequest) -> dict[str, Any]:
     return {"service": service.slug, "size": service.default_size.slug}
 
 
-def _form_page(request: HttpRequest, form: BookingForm, status: int = 200, **context: Any) -> HttpResponse:
+def form_page(request: HttpRequest, form: BookingForm, status: int = 200, **context: Any) -> HttpResponse:
     quote = offers.quote(form, timezone.now()) if form.is_bound else None
     return render(request, "reservations/new.html", {"form": form, "quote": quote, **context}, status=status)
 

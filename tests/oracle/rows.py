@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 Row = dict[str, Any]
-LIVE = {"booked", "starting", "running", "stopped", "ending"}
+LIVE = {"offered", "booked", "starting", "running", "stopped", "ending"}
 FINAL = {"ended", "failed"}
 MOVING = {"starting", "ending"}
 OVERLOOKED = timedelta(seconds=30)  # a row that is due for longer than this was forgotten

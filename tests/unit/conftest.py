@@ -34,14 +34,17 @@ class Queue:
 
     sent: list[int] = field(default_factory=list)
     forwards: list[tuple[int, ...]] = field(default_factory=list)
+    rooms: int = 0  # hints that whoever waits may get an offer
     down: bool = False
 
     def send_task(self, name: str, args: tuple[int, ...], **options: Any) -> None:
-        assert name in {tasks.reconcile.name, compute_tasks.apply_forward.name}
+        assert name in {tasks.reconcile.name, tasks.offer_waiting.name, compute_tasks.apply_forward.name}
         if self.down:
             raise OperationalError("no queue")
         if name == tasks.reconcile.name:
             self.sent.append(args[0])
+        elif name == tasks.offer_waiting.name:
+            self.rooms += 1
         else:
             self.forwards.append(args)
 

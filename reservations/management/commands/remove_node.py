@@ -9,7 +9,7 @@ from compute import actions, clocks
 from compute.models import Node
 from reservations import leaving
 from reservations.lost import Busy, declare_lost
-from reservations.states import State
+from reservations.states import PLANNED
 
 
 class Command(BaseCommand):
@@ -54,7 +54,7 @@ class Command(BaseCommand):
         for container in there.order_by("reservation__start", "reservation_id"):
             reservation = container.reservation
             booked = "gets a place elsewhere, or is ended where there is none"
-            fate = booked if reservation.state == State.BOOKED else "is ended as failed"
+            fate = booked if reservation.state in PLANNED else "is ended as failed"
             self.stdout.write(
                 f"{reservation} of {reservation.workspace}, {reservation.state}: {fate if lost else 'is in the way'}"
             )

@@ -28,6 +28,7 @@ from reservations.models import (
     Size,
     StorageProfile,
     UsagePeriod,
+    WaitingEntry,
     WorkspaceVolume,
 )
 from tests.factories import (
@@ -80,6 +81,17 @@ def _booked(user: User, node: Node, number: int) -> Reservation:
     Orphan.objects.create(node=node, name=f"berth-{number}-1-main")
     IdempotencyKey.objects.create(
         user=user, key=f"key {number}", fingerprint="0" * 64, reservation=reservation, answer={"x": SECRETS["answer"]}
+    )
+    WaitingEntry.objects.create(
+        workspace=workspace_of(user),
+        created_by=user,
+        service=service,
+        ram_mib=64,
+        cores=1,
+        storage="C1",
+        length=HOUR,
+        created_at=now,
+        place_at=now,
     )
     server = StorageServer.objects.create(name=f"store{number}", address="10.99.0.250")
     image = Volume.objects.create(size_gb=1, kept=True, server=server)

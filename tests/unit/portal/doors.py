@@ -24,9 +24,18 @@ from billing.models import Invoice, InvoiceDocument
 from compute.models import Node, ObservedContainer, Volume
 from monitoring.models import Delivery, Incident
 from portal.routes import Route
-from reservations.models import Container, Reservation, WorkspaceVolume
+from reservations import offering, waiting
+from reservations.models import Container, Reservation, WaitingEntry, WorkspaceVolume
 from reservations.tasks import SWEPT_AT
-from tests.factories import make_reservation, make_storage, make_team, make_token, make_user, workspace_of
+from tests.factories import (
+    make_booking,
+    make_reservation,
+    make_storage,
+    make_team,
+    make_token,
+    make_user,
+    workspace_of,
+)
 from tests.unit.billing.bills import make_invoice
 
 CANARY = "canary"  # in the name of everything that the owner has
@@ -36,6 +45,7 @@ INVITED = "the-secret-of-an-invitation"
 FORMS: dict[str, dict[str, str]] = {
     "reservations/new/": BOOKING,
     "reservations/quote/": BOOKING,
+    "reservations/waiting/join/": BOOKING,
     "monitor/nodes/<str:name>/drain/": {"confirm": "yes"},
     "monitor/containers/<int:pk>/restart/": {"reason": "x"},
     "monitor/containers/<int:pk>/end/": {"reason": "x"},
@@ -46,6 +56,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "api/v1/reservations": {"service": "nginx", "hours": 1},
     "api/v1/reservations/<int:pk>/extend": {"hours": 1},
     "api/v1/reservations/<int:pk>/endpoints/<str:name>/allowed-sources": {"allowed_sources": []},
+    "api/v1/waiting": {"service": "nginx", "hours": 1},
+    "api/v1/waiting/<int:pk>/decline": {"stay": True},
     "api/v1/quotes": {"service": "nginx", "hours": 1},
 }
 
@@ -172,6 +184,8 @@ def _number(route: Route, ground: Ground) -> str:
     if "notifications/" in route.path:
         tell([News(ground.owner.pk, Notice.STARTED, "k", f"{CANARY} runs", "", "/reservations/")], now=timezone.now())
         return str(Notification.objects.get(user=ground.owner, key="k").pk)
+    if "waiting/" in route.path:
+        return str(_offered(ground).pk)
     if "volumes/" in route.path:
         return str(ground.volume.pk)
     if "incidents/" in route.path:
@@ -221,6 +235,17 @@ def _invitation(team: Workspace, email: str) -> Invitation:
     secret = INVITED if email == "guest@example.org" else email
     values = {"digest": inviting.digest_of(secret), "created_at": now, "expires_at": now + inviting.GOOD_FOR}
     return Invitation.objects.get_or_create(**of_team, defaults=values)[0]
+
+
+def _offered(ground: Ground) -> WaitingEntry:
+    """The owner's entry in the waiting list, which has an offer."""
+    now = timezone.now()
+    entry = WaitingEntry.objects.open().filter(created_by=ground.owner).first()
+    if entry is None:
+        wish = make_booking(name=f"{CANARY} wish")
+        entry = waiting.join(booking=wish, workspace=workspace_of(ground.owner), by=ground.owner, now=now)
+        offering.look_after(now)
+    return entry
 
 
 def _node_of(ground: Ground) -> Node:

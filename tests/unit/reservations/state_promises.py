@@ -127,7 +127,7 @@ def _moving(world: World, rows: Rows) -> Iterator[str]:
         if row.state in FINAL:
             if row.look_at is not None or row.ended_at is None:
                 yield f"7: {row.id} is over and still to be looked at"
-        elif row.look_at is None or (row.state in MOVING) != (row.deadline is not None):
+        elif row.look_at is None or (row.state in {*MOVING, "offered"}) != (row.deadline is not None):
             yield f"7: {row.id} is {row.state}, look at {row.look_at}, deadline {row.deadline}"
         if row.reason.startswith("An internal error"):
             yield f"0: a look at {row.id} ended in an exception that nobody expected"
@@ -245,7 +245,7 @@ def differs(world: World, rows: Rows, node: str) -> list[str]:
     traces = {name for name in ours | engine.networks | engine.volumes if FUTURE not in name}
     runs = {name for name in ours if engine.containers[name].presence == Presence.RUNNING and FUTURE not in name}
     should = {name for name, row in here.items() if row.state == "running"} - set(old)
-    must_not = {name for name, row in here.items() if row.state in {"booked", "stopped"}}
+    must_not = {name for name, row in here.items() if row.state in {"offered", "booked", "stopped"}}
     return sorted(traces - set(here)) + sorted(old) + sorted(should - runs) + sorted(must_not & runs)
 
 

@@ -9,6 +9,8 @@ from reservations import states
 from reservations.states import FINAL, LIVE, RULES, NotAllowed, State
 
 ALLOWED = {
+    ("offered", "booked"),
+    ("offered", "ending"),
     ("booked", "starting"),
     ("booked", "ending"),
     ("starting", "running"),
