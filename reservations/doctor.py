@@ -4,6 +4,7 @@ The promises and their numbers are those of docs/promises.md. What a machine doe
 checked, never as fine.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,6 +31,12 @@ class Finding:
     where: str
     sentence: str
     mend: str
+    key: str = ""  # what it is about, where the sentence has a figure or a state that is another at each look
+
+    @property
+    def identity(self) -> tuple[int, str, str]:
+        """The same at each look. What could not be checked is one thing, however a machine's silence is put."""
+        return self.promise, self.where, (self.key or self.sentence) if self.promise else ""
 
 
 Check = Callable[[datetime], Iterator[Finding]]
@@ -40,8 +47,14 @@ def examine(now: datetime) -> list[Finding]:
     return [finding for check in CHECKS for finding in check(now)]
 
 
+def lasting(first: list[Finding], second: list[Finding]) -> list[Finding]:
+    """What was found at both looks, as the second one says it."""
+    before = {finding.identity for finding in first}
+    return [finding for finding in second if finding.identity in before]
+
+
 def _finding(found: drift.Difference) -> Finding:
-    return Finding(found.promise, found.where, found.sentence, found.mend)
+    return Finding(found.promise, found.where, found.sentence, found.mend, found.key)
 
 
 def _nodes(now: datetime) -> Iterator[Finding]:
@@ -50,7 +63,7 @@ def _nodes(now: datetime) -> Iterator[Finding]:
         sentence = "most nodes gave no answer at once: nothing is moved and nothing is torn down meanwhile"
         yield Finding(0, "fleet", sentence, "See that this machine reaches its private network.")
     for node in Node.objects.present().exclude(disk_problem=""):
-        yield Finding(5, node.name, node.disk_problem, "Make room on it; it is given nothing new until then.")
+        yield Finding(5, node.name, node.disk_problem, "Make room on it; it is given nothing new until then.", "disk")
     for node in Node.objects.present():
         try:
             yield from map(_finding, drift.of_node(node))
@@ -66,13 +79,17 @@ def _storage(now: datetime) -> Iterator[Finding]:
             yield Finding(0, server.name, f"could not be checked: {problem}", "See that its sftp answers.")
             continue
         if server.problem:
-            yield Finding(3, server.name, f"gets no new volumes: {server.problem}", "See that its disk has room.")
+            sentence = f"gets no new volumes: {server.problem}"
+            yield Finding(3, server.name, sentence, "See that its disk has room.", "problem")
 
 
 def _guards(now: datetime) -> Iterator[Finding]:
     """Promise 8 where the portal does not reach: each node's own timer and firewall, its clock, the certificates."""
     for trouble in guarding.troubles(now):
-        yield Finding(8 if trouble.checked else 0, trouble.where, trouble.sentence, trouble.mend)
+        words = re.sub(
+            r"\d+", "", trouble.sentence
+        )  # how old a sign of life is, or how far off a clock, is measured anew
+        yield Finding(8 if trouble.checked else 0, trouble.where, trouble.sentence, trouble.mend, words)
 
 
 def _gateways(now: datetime) -> Iterator[Finding]:
@@ -95,6 +112,7 @@ def _capacity(now: datetime) -> Iterator[Finding]:
                 node.name,
                 f"{ram} MiB and {cores} cores are in use, {node.ram_mib} MiB and {node.cores} are lent",
                 "End something on it, or let it lend more.",
+                "in use",
             )
 
 
@@ -102,9 +120,11 @@ def _clocks(now: datetime) -> Iterator[Finding]:
     """Promise 7: a process of the portal whose clock is off does nothing, so nothing may be left to do the work."""
     keep = "See that the time of its machine is kept (chrony, ntpd)."
     if own := clocks.problem():
-        yield Finding(7, clocks.process_name, f"{own}: what goes by time is not checked rightly either", keep)
+        yield Finding(
+            7, clocks.process_name, f"{own}: what goes by time is not checked rightly either", keep, "own clock"
+        )
     for name, sentence in sorted(clocks.others_off().items()):
-        yield Finding(7, name, sentence, keep)
+        yield Finding(7, name, sentence, keep, "clock")
 
 
 def _rows(now: datetime) -> Iterator[Finding]:
@@ -118,6 +138,7 @@ def _rows(now: datetime) -> Iterator[Finding]:
             f"reservation {row.pk}",
             f"is {row.state} and late: {row.reason or 'nobody looked at it'}",
             "See that a worker and beat are running (/readyz).",
+            "late",
         )
     last = Event.objects.filter(reservation=OuterRef("pk")).exclude(new_state="").order_by("-at", "-pk")
     rows = Reservation.objects.annotate(last=Subquery(last.values("new_state")[:1])).exclude(last=F("state"))

@@ -35,11 +35,10 @@ class Command(BaseCommand):
         if found:
             # What is just being started or ended looks wrong for a moment: only what stays so is reported.
             time.sleep(SETTLE_S)
-            again = doctor.examine(timezone.now())
-            before = {(finding.promise, finding.where, finding.promise and finding.sentence) for finding in found}
-            found = [f for f in again if (f.promise, f.where, f.promise and f.sentence) in before]
+            found = doctor.lasting(found, doctor.examine(timezone.now()))
         if as_json:
-            self.stdout.write(json.dumps([asdict(finding) for finding in found], indent=2))
+            rows = [asdict(finding) for finding in found]
+            self.stdout.write(json.dumps([{k: v for k, v in row.items() if k != "key"} for row in rows], indent=2))
         elif not found:
             self.stdout.write("Everything that was promised holds: nodes, gateways, storage and rows agree.")
         else:

@@ -197,6 +197,19 @@ def test_doctor_names_it_although_its_node_does_not_tell_of_mounts(
     assert any("could not be checked" in sentence for sentence in found)
 
 
+def test_doctor_names_it_although_it_is_ill_in_another_way_at_the_second_look(
+    machines: Machines, running: Reservation
+) -> None:
+    looks = []
+    for how in (Condition.HUNG, Condition.DEAD):
+        Volume.objects.update(problem=degraded.PROBLEMS[how])
+        looks.append(doctor.examine(NOW))
+
+    found = [finding.sentence for finding in doctor.lasting(*looks)]
+
+    assert [sentence for sentence in found if "is degraded: The connection to its storage was lost" in sentence]
+
+
 # ---- storage servers ----------------------------------------------------------------------------------------
 
 
