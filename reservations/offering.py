@@ -24,6 +24,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.conf import settings
 from django.db import OperationalError, transaction
@@ -184,20 +185,20 @@ def settle(now: datetime) -> None:
     """Take back the offers that are over, and close what cannot be offered any more."""
     over = WaitingEntry.objects.open().exclude(offer=None).exclude(offer__state=State.OFFERED)
     for entry in over:
-        _settle(entry, now, lambda row: _take_back(row, now))
+        _settle(entry, partial(_take_back, now=now))
     for entry in WaitingEntry.objects.in_line().filter(start__lte=now):
-        _settle(entry, now, lambda row: _close(row, Outcome.LAPSED, "There was no room for it before its start.", now))
-    for barred, why in _bars():
+        why = "There was no room for it before its start."
+        _settle(entry, partial(_close, outcome=Outcome.LAPSED, reason=why, now=now))
+    for barred, sentence in _bars():
         for entry in WaitingEntry.objects.in_line().filter(barred).select_related("service"):
-            reason = why(entry)
-            _settle(entry, now, lambda row, reason=reason: _close(row, Outcome.CANCELLED, reason, now))
+            _settle(entry, partial(_close, outcome=Outcome.CANCELLED, reason=sentence(entry), now=now))
 
 
-def _settle(entry: WaitingEntry, now: datetime, do: Callable[[WaitingEntry], None]) -> None:
+def _settle(entry: WaitingEntry, do: Callable[[WaitingEntry], None]) -> None:
     """`do` with the entry locked, if it is as it was found."""
     with transaction.atomic(durable=True):
         Workspace.objects.select_for_update(no_key=True).get(pk=entry.workspace_id)
-        rows = WaitingEntry.objects.open().filter(offer=entry.offer_id).select_related("service", "created_by")
+        rows = WaitingEntry.objects.open().filter(offer=entry.offer_id).select_related("service", "created_by", "offer")
         row = rows.select_for_update(of=("self",), no_key=True).filter(pk=entry.pk).first()
         if row:
             do(row)
@@ -218,7 +219,7 @@ def _bars() -> Iterator[tuple[Q, Callable[[WaitingEntry], str]]]:
 
 def _take_back(row: WaitingEntry, now: datetime) -> None:
     """Its offer ended: it lapsed, somebody ended it, or it was lost."""
-    offer = Reservation.objects.filter(pk=row.offer_id).first()
+    offer = row.offer
     ended = (
         Event.objects.filter(reservation=offer, old_state=State.OFFERED).exclude(new_state="").order_by("pk").first()
     )

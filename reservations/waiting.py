@@ -5,6 +5,7 @@ Each deed is one durable transaction that locks the workspace's row, then the en
 """
 
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import models, transaction
@@ -147,6 +148,8 @@ def _lock(entry: WaitingEntry) -> WaitingEntry:
 
 def _lock_offer(row: WaitingEntry) -> Reservation | None:
     """As it is now: a worker may have it in its hands, whose write is waited for."""
+    if row.offer_id is None:
+        return None
     return Reservation.objects.select_for_update(no_key=True).filter(pk=row.offer_id).first()
 
 
@@ -165,7 +168,7 @@ def _open_offer(row: WaitingEntry, now: datetime) -> Reservation:
 
 
 def _book(offer: Reservation, row: WaitingEntry, by: User, now: datetime) -> None:
-    changes: dict[str, object] = {"starts_when_taken": False, "look_at": max(offer.start, now)}
+    changes: dict[str, Any] = {"starts_when_taken": False, "look_at": max(offer.start, now)}
     if offer.starts_when_taken:
         end = min(now + row.length, offer.end)
         changes |= {"start": now, "end": end, "price": _price(offer, now, end), "look_at": now}

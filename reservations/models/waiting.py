@@ -31,7 +31,7 @@ class WaitingEntryQuerySet(models.QuerySet["WaitingEntry"]):
         not_behind = Q(place_at__lt=OuterRef("place_at")) | Q(place_at=OuterRef("place_at"), pk__lte=OuterRef("pk"))
         counted = WaitingEntry.objects.in_line().filter(not_behind).order_by().values("closed_at")
         place = Subquery(counted.annotate(n=Count("pk")).values("n"))
-        return self.annotate(place=Case(When(closed_at=None, offer=None, then=place)))
+        return self.annotate(counted_place=Case(When(closed_at=None, offer=None, then=place)))
 
 
 class WaitingEntry(models.Model):
@@ -65,7 +65,6 @@ class WaitingEntry(models.Model):
     outcome = models.CharField(max_length=10, choices=Outcome.choices, blank=True)
     reason = models.CharField(max_length=400, blank=True, help_text="why it still waits, for the customer")
 
-    place: int | None  # with `with_place` only
     objects = WaitingEntryQuerySet.as_manager()
 
     class Meta:
@@ -88,6 +87,12 @@ class WaitingEntry(models.Model):
     @property
     def title(self) -> str:
         return self.name or self.service.name
+
+    @property
+    def place(self) -> int | None:
+        """In the whole line, from 1; only with `with_place`, and None for what is not in line."""
+        place: int | None = getattr(self, "counted_place", None)
+        return place
 
     @property
     def place_text(self) -> str:

@@ -20,6 +20,7 @@ from reservations.models import Reservation, WorkspaceVolume
 from reservations.states import LIVE
 from tests.factories import make_booking, make_service, make_size, profile
 from tests.unit.reservations import state_promises as promises
+from tests.unit.reservations.state_waiting import Waits
 from tests.unit.reservations.state_work import Workers
 from tests.unit.reservations.state_world import IMAGE, PAST_CLAIM, Door, Script, Unsaved, World
 
@@ -27,7 +28,7 @@ HALF_HOUR = timedelta(minutes=30)
 MOST = 3  # reservations at once: what goes wrong between many goes wrong between three
 SECONDS = [1, 4, 12, 45, PAST_CLAIM.total_seconds(), 700, 1800, 3700]
 INSIDE = ["other worker", "overtaken", "delete", "stop", "resume", "extend", "watch", "probe", "volumes"]
-INSIDE += ["ends", "drain", "move", "restart"]
+INSIDE += ["ends", "drain", "move", "restart", "take"]
 DEEDS = st.one_of(
     st.just(("crash",)),
     st.just(("crash",)),
@@ -52,11 +53,12 @@ class Fleet:
     names: dict[int, str]
 
 
-class Schedules(RuleBasedStateMachine):
+class Schedules(Waits, RuleBasedStateMachine):
     """Customers book on three nodes behind two gateways, and everything fails at every moment."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.tally = tally
         tally["schedules"] += 1
         self.unsaved = Unsaved()
         self.unsaved.begin()
@@ -130,6 +132,9 @@ class Schedules(RuleBasedStateMachine):
                 actions.delete_volume(volume=volume, by=Fleet.user, now=self.world.clock.now)
                 self.kept.discard(volume.volume.machine_name)
 
+    def customer(self) -> tuple[User, Workspace]:
+        return Fleet.user, Fleet.workspace
+
     def chosen(self, which: int) -> Reservation | None:
         return Reservation.objects.get(pk=self.ids[which % len(self.ids)]) if self.ids else None
 
@@ -185,6 +190,8 @@ class Schedules(RuleBasedStateMachine):
             self.operator("a", "draining")
         elif what == "extend":
             self.extend(0)
+        elif what == "take":
+            self.answer("take")
         elif what == "move" and reservation:
             self.relocate(reservation, None, True)
         elif what == "restart" and reservation:

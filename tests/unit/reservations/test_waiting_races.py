@@ -70,7 +70,8 @@ def test_taken_in_the_instant_in_which_it_lapses_it_is_either(turn: int) -> None
     def either(number: int) -> object:
         if number:
             late = Reservation.objects.get(pk=offer.pk)
-            return actions.start_ending(late, text="Late.", by=PLATFORM, now=offer.deadline or NOW)
+            actions.start_ending(late, text="Late.", by=PLATFORM, now=offer.deadline or NOW)
+            return None
         return waiting.take(entry=entry, by=by, now=(offer.deadline or NOW) - timedelta(seconds=1))
 
     taken, lapsed = at_once(2, either)
