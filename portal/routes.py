@@ -86,6 +86,8 @@ ACCESS = {
     "accounts/notifications/<int:pk>/read/": Access.OWNER,
     "accounts/notifications/choices/": Access.MEMBER,
     "accounts/notifications/stop/<str:token>/": Access.EVERYBODY,
+    "help/": Access.EVERYBODY,
+    "help/<slug:slug>/": Access.EVERYBODY,
     "reservations/": Access.MEMBER,
     "reservations/new/": Access.MEMBER,
     "reservations/quote/": Access.MEMBER,

@@ -22,6 +22,7 @@ urlpatterns = [
     path("workspaces/", include("portal.workspace_urls")),
     path("accounts/notifications/", include("accounts.news_urls")),
     path("reservations/", include("reservations.urls")),
+    path("help/", include("reservations.views.help")),
     path("billing/", include("billing.urls")),
     path("monitor/", include("monitoring.urls")),
     path("api/v1/", api.urls),

@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand
 from django.db import transaction
 
 from reservations.catalogue import PROFILES, ROOM_FIELDS, SERVICES, SHIPPED_BEFORE, SIZES, VERSIONS
+from reservations.guides import GUIDES
 from reservations.models import Service, ServiceVersion, Size, StorageProfile
 
 
@@ -24,9 +25,12 @@ class Command(BaseCommand):
                 added.append(StorageProfile.objects.get_or_create(code=profile["code"], defaults=profile)[1])
             for service in SERVICES:
                 default_size = Size.objects.get(slug=service["default_size"])
-                defaults = service | {"default_size": default_size}
+                guide = GUIDES.get(service["slug"], "")
+                defaults = service | {"default_size": default_size, "guide": guide}
                 row, new = Service.objects.get_or_create(slug=service["slug"], defaults=defaults)
                 added.append(new)
+                if not row.guide and guide:
+                    Service.objects.filter(pk=row.pk).update(guide=guide)
                 tightened += not new and _tighten(row, service)
                 if row.image == service["image"]:  # an admin's other image has other versions
                     added += _versions(row)
