@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from compute.engine import PROBE_TIMEOUT_S, ContainerEngine, NoAnswer, Progress, RegistrySilent
+from compute.log_lines import Log
 from compute.readings import Details, Listing, Usage
 from compute.spec import ContainerSpec, EngineInfo, ImageSeen, Observed, Writes
 
@@ -217,6 +218,11 @@ class GuardedEngine:
     def usage(self, engine_id: str) -> Usage | None:
         self.breaker.refuse_if_hanging()
         return self.engine.usage(engine_id)
+
+    def logs(self, name: str, *, tail: int, since_ns: int | None = None) -> Log | None:
+        # A long log takes its time, and that is no sign of a hanging engine.
+        self.breaker.refuse_if_hanging()
+        return self.engine.logs(name, tail=tail, since_ns=since_ns)
 
     def list_images(self) -> list[ImageSeen]:
         with self.breaker.call(SLOW_S):

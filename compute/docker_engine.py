@@ -15,7 +15,7 @@ import urllib3
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.tls import TLSConfig
 
-from compute import docker_config, docker_images
+from compute import docker_config, docker_images, docker_logs
 from compute.docker_quick import API_VERSION, QuickReader
 from compute.engine import (
     PROBE_TIMEOUT_S,
@@ -26,6 +26,7 @@ from compute.engine import (
     Progress,
     RegistrySilent,
 )
+from compute.log_lines import MOST_LINES, Log
 from compute.readings import Details, Listing, Usage
 from compute.spec import LABEL_KEY, LABEL_RESERVATION, ContainerSpec, EngineInfo, ImageSeen, Observed, Presence, Writes
 
@@ -316,6 +317,11 @@ class DockerEngine:
     def usage(self, engine_id: str) -> Usage | None:
         with _answers(self.url):
             return self._quick.usage(engine_id)
+
+    def logs(self, name: str, *, tail: int, since_ns: int | None = None) -> Log | None:
+        with _answers(self.url), self._api.within(docker_logs.PIECE_LIMIT_S), suppress(NotFound):
+            return docker_logs.read(self._api, name, min(tail, MOST_LINES), since_ns)
+        return None
 
     def list_images(self) -> list[ImageSeen]:
         with _answers(self.url):

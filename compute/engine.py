@@ -11,6 +11,7 @@ name with another key, or with none, belongs to somebody else, and is refused an
 from collections.abc import Callable
 from typing import Protocol
 
+from compute.log_lines import Log
 from compute.readings import Details, Listing, Usage
 from compute.shell import NoAnswer
 from compute.spec import ContainerSpec, EngineInfo, ImageSeen, Observed, Writes
@@ -118,6 +119,14 @@ class ContainerEngine(Protocol):
 
     def usage(self, engine_id: str) -> Usage | None:
         """What the container uses at the moment; None when it does not run, or is not there."""
+
+    def logs(self, name: str, *, tail: int, since_ns: int | None = None) -> Log | None:
+        """The last `tail` lines that the container wrote, whether or not it runs; None when it is not there.
+
+        With `since_ns` (nanoseconds since 1970) only those that were written after it. At most log_lines.MOST_LINES
+        and MOST_BYTES, the oldest left out first; each line is harmless text, and one longer than 16 KiB counts for
+        several. Asking changes nothing.
+        """
 
     def list_images(self) -> list[ImageSeen]:
         """Every image on the node with all its names, whole or not at all."""

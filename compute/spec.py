@@ -6,6 +6,7 @@ made here or derived from ids by the portal; nothing that a customer typed is us
 
 import posixpath
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -156,6 +157,16 @@ class Writes:
     folders: tuple[str, ...] = ()
 
 
+def is_open(sources: Collection[str]) -> bool:
+    """Whether a list of sources lets in everybody."""
+    return not sources or EVERYBODY in sources
+
+
+def allows(sources: Collection[str], address: str) -> bool:
+    """Whether a list of sources lets in a connection from this IPv4 address."""
+    return is_open(sources) or any(ip_address(address) in ip_network(source) for source in sources)
+
+
 @dataclass(frozen=True, slots=True)
 class ForwardSpec:
     """public_address:public_port → node_address:node_port, for who comes from one of `sources`; empty: everybody.
@@ -173,11 +184,11 @@ class ForwardSpec:
     @property
     def is_open(self) -> bool:
         """Whether everybody may come in."""
-        return not self.sources or EVERYBODY in self.sources
+        return is_open(self.sources)
 
     def allows(self, address: str) -> bool:
         """Whether a connection from this IPv4 address may come in."""
-        return self.is_open or any(ip_address(address) in ip_network(source) for source in self.sources)
+        return allows(self.sources, address)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from ninja import Field, Header, Query, Router, Schema, Status
-from pydantic import AfterValidator, AwareDatetime, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, field_validator
 
 from accounts.models import User
 from accounts.workspaces import current_workspace
 from portal.problems import Problem
-from reservations import access, actions, extending
+from reservations import access, actions, extending, logs
 from reservations.actions import Booking, InvalidBooking
 from reservations.models import Endpoint, IdempotencyKey, Reservation, Service, Size, StorageProfile, WorkspaceVolume
 from reservations.permissions import actionable, check_user_can_act, user_can_act
@@ -275,6 +275,52 @@ def allow(request: HttpRequest, pk: int, name: Word, payload: SourcesIn) -> Any:
     )
     row = Endpoint.objects.select_related("forward__gateway").get(reservation=reservation, forward__name=name)
     return EndpointOut.of(row)
+
+
+class LogLineOut(Schema):
+    """A line that the container wrote. `at` is a cursor for `since`: nanoseconds since 1970, as a text."""
+
+    at: str
+    time: datetime
+    text: str
+    error: bool
+
+
+class LogOut(Schema):
+    """The newest lines, the oldest first. `problem` says why there are none; `older`: some were left out."""
+
+    lines: list[LogLineOut]
+    older: bool
+    problem: str
+    cursor: str | None = Field(description="What to send as `since` for what is written later")
+
+
+class LogFilter(Schema):
+    tail: int = Field(logs.USUAL, ge=1, le=5000)
+    since: Word = Field("", max_length=40, description="A `cursor`, or a time with its zone")
+    search: Word = Field("", max_length=logs.MOST_SEARCHED)
+
+    @field_validator("since")
+    @classmethod
+    def _is_a_time(cls, value: str) -> str:
+        logs.cursor_of(value)
+        return value
+
+
+@router.get(
+    "/{int:pk}/logs",
+    response={200: LogOut, 403: Problem, 404: Problem, 422: Problem, 401: Problem},
+    summary="The last lines that it wrote",
+)
+def read_logs(request: HttpRequest, pk: int, asked: Query[LogFilter]) -> Any:
+    reservation = _get_to_act(request, pk)
+    found = logs.read(reservation, tail=asked.tail, after_ns=logs.cursor_of(asked.since), search=asked.search)
+    return LogOut(
+        lines=[LogLineOut(at=str(line.ns), time=line.at, text=line.text, error=line.error) for line in found.lines],
+        older=found.older,
+        problem=found.problem,
+        cursor=None if found.cursor is None else str(found.cursor),
+    )
 
 
 def _get(request: HttpRequest, pk: int) -> Reservation:

@@ -1,12 +1,15 @@
 """Every address of /reservations/."""
 
-from reservations.views import booking, deeds, detail, listing, volumes, waiting
+from reservations.views import access, booking, charts, deeds, detail, listing, logs, volumes, waiting
 
 app_name = "reservations"
 urlpatterns = [
     *listing.urlpatterns,
     *booking.urlpatterns,
     *detail.urlpatterns,
+    *access.urlpatterns,
+    *charts.urlpatterns,
+    *logs.urlpatterns,
     *deeds.urlpatterns,
     *volumes.urlpatterns,
     *waiting.urlpatterns,

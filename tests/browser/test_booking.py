@@ -46,7 +46,7 @@ def test_credentials_are_shown_and_work(page: Page, sign_up_in: SignUp) -> None:
     path = pages.book(page, "redis")
     pages.expect_running(page)
 
-    page.click("#credentials summary")
+    page.click("#reveal-button")
     password = page.locator("#credentials dd code").inner_text()
     host, port = page.locator(".endpoint-address").inner_text().split(":")
 

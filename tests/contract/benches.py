@@ -33,6 +33,9 @@ class EngineBench(Protocol):
     def lose_container(self, name: str) -> None:
         """The container alone goes; its network and volume entry stay."""
 
+    def say(self, name: str, *lines: str, error: bool = False) -> None:
+        """The running container writes these lines into its log."""
+
     def write(self, name: str, mib: int) -> None:
         """The running container writes so much on its own root file system."""
 
@@ -64,6 +67,9 @@ class FakeEngineBench:
 
     def lose_container(self, name: str) -> None:
         del self.fake.containers[name]
+
+    def say(self, name: str, *lines: str, error: bool = False) -> None:
+        self.fake.write_log(name, *lines, error=error)
 
     def write(self, name: str, mib: int) -> None:
         self.fake.written[name] = mib

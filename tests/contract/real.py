@@ -84,6 +84,12 @@ class RealEngineBench:
     def lose_container(self, name: str) -> None:
         self.api.remove_container(name, force=True)
 
+    def say(self, name: str, *lines: str, error: bool = False) -> None:
+        text = "".join(f"{line}\n" for line in lines)
+        script = f"printf '%s' \"$0\" > /proc/1/fd/{2 if error else 1}"
+        made = self.api.exec_create(name, ["sh", "-c", script, text])
+        self.api.exec_start(made["Id"])
+
     def write(self, name: str, mib: int) -> None:
         command = ["dd", "if=/dev/zero", "of=/filled", "bs=1048576", f"count={mib}"]
         self.api.exec_start(self.api.exec_create(name, command)["Id"])

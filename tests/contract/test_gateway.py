@@ -196,6 +196,7 @@ def test_a_round_ends_and_counts_connections_that_the_list_does_not_allow(gatewa
     forward = gateway_bench.forwards[0]
     apply(gateway_bench, forward)
     wanted = [only(forward, f"{other}/32")]
+    gateway_bench.gateway.cut(gateway_bench.forwards)  # what the kernel still knows of other tests
 
     with gateway_bench.connected(forward, one), gateway_bench.connected(forward, other):
         ended = gateway_bench.gateway.cut_all_but(wanted, forward.public_address, 30_000, 30_010)

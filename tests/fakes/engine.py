@@ -1,10 +1,14 @@
 """A ContainerEngine in memory."""
 
+import struct
 import threading
+import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
+from compute import log_lines
 from compute.engine import PROBE_TIMEOUT_S, EngineRefused, ImageMissing, PortTaken, Progress
+from compute.log_lines import Log
 from compute.readings import ContainerSeen, Details, Listing, Usage
 from compute.spec import LABEL_KEY, LABEL_RESERVATION, ContainerSpec, EngineInfo, ImageSeen, Observed, Presence, Writes
 from tests.fakes.trouble import Trouble
@@ -25,6 +29,7 @@ class FakeContainer:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     memory_limit_mib: int | None = None
+    log: list[tuple[int, bytes, bool]] = field(default_factory=list)  # when (ns), what with its end, an error
     lately: bool = False  # its state is less than a minute old
     usage: Usage = field(default_factory=lambda: Usage(cpu_s=0.01, memory_mib=1.0, received=0, sent=0))
 
@@ -62,6 +67,13 @@ class FakeEngine:
         container.presence, container.exit_code = Presence.EXITED, exit_code
         container.finished_at = datetime.now(UTC)
         container.out_of_memory = out_of_memory
+
+    def write_log(self, name: str, *lines: str, error: bool = False, ns: int | None = None) -> None:
+        """The container writes lines, each a moment after the one before."""
+        log = self.containers[name].log
+        for line in lines:
+            after = log[-1][0] + 1 if log else time.time_ns()
+            log.append((ns if ns is not None else after, f"{line}\n".encode(), error))
 
     def answers(self, address: str, port: int) -> bool:
         """Whether a running container publishes this port."""
@@ -224,6 +236,13 @@ class FakeEngine:
             reservation_id=int(number) if number.isdecimal() else None,
         )
 
+    def logs(self, name: str, *, tail: int, since_ns: int | None = None) -> Log | None:
+        with self.trouble.during("logs", changes=False):
+            container = self.containers.get(name)
+            if container is None:
+                return None
+            return log_lines.read([docker_frame(one) for one in container.log if one[0] > (since_ns or 0)], tail)
+
     def list_images(self) -> list[ImageSeen]:
         with self.trouble.during("list_images", changes=False):
             return [
@@ -268,3 +287,11 @@ class FakeEngine:
 
 def _anothers(kind: str, spec: ContainerSpec) -> str:
     return f"a {kind} of the name {spec.name} belongs to another installation or to an older database"
+
+
+def docker_frame(written: tuple[int, bytes, bool]) -> bytes:
+    """As the Docker Engine API sends a line."""
+    ns, text, error = written
+    stamp = datetime.fromtimestamp(ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    body = f"{stamp}.{ns % 1_000_000_000:09d}Z ".encode() + text
+    return struct.pack(">BxxxL", 2 if error else 1, len(body)) + body

@@ -337,6 +337,7 @@ def test_the_document_lists_every_route_and_anybody_may_read_it(api: Call) -> No
         "/api/v1/reservations",
         "/api/v1/reservations/{pk}",
         "/api/v1/reservations/{pk}/endpoints/{name}/allowed-sources",
+        "/api/v1/reservations/{pk}/logs",
         "/api/v1/reservations/{pk}/extend",
         "/api/v1/services",
         "/api/v1/sizes",

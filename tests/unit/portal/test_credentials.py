@@ -17,9 +17,7 @@ from tests.unit.conftest import Machines
 from tests.unit.portal.doors import Ground, make_ground, text_of
 
 pytestmark = pytest.mark.django_db
-MAY_TELL = {
-    "reservations/<int:pk>/",
-    "reservations/<int:pk>/state/",
+MAY_TELL = {  # the page tells them by POST, to who asks
     "api/v1/reservations",
     "api/v1/reservations/<int:pk>",
 }

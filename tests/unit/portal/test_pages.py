@@ -67,10 +67,10 @@ def test_a_list_has_only_ones_own(browser: Any, owner: User, other: User, reserv
     assert "the-other-ones" not in page
 
 
-def test_credentials_are_shown_to_the_owner(browser: Any, owner: User, reservation: Reservation) -> None:
+def test_credentials_are_shown_to_the_owner_who_asks(browser: Any, owner: User, reservation: Reservation) -> None:
     Reservation.objects.update(state="running")
 
-    page = browser(owner).get(f"/reservations/{reservation.pk}/").content.decode()
+    page = browser(owner).post(f"/reservations/{reservation.pk}/credentials/").content.decode()
 
     assert reservation.credentials["password"] in page
 

@@ -136,9 +136,11 @@ def test_credentials_are_for_who_may_act(who: str, told: bool, crew: Crew, brows
     number, client = crew.reservation.pk, browser(crew.people[who])
 
     pages = [client.get(f"/reservations/{number}/{part}").content.decode() for part in ("", "state/")]
+    shown = client.post(f"/reservations/{number}/credentials/")
     answers = [api("GET", path, token=crew.token(who)).json() for path in (f"/reservations/{number}", "/reservations")]
 
-    assert [password in page for page in pages] == [told, told]
+    assert (shown.status_code, password in shown.content.decode()) == ((200, True) if told else (403, False))
+    assert [password in page for page in pages] == [False, False]
     assert ["delete-link" in page for page in pages] == [told, told]
     assert [bool(row["credentials"]) for row in (answers[0], answers[1][0])] == [told, told]
     assert [bool(row["connect"]) for row in (answers[0], answers[1][0])] == [told, told]
