@@ -120,6 +120,7 @@ app.conf.beat_schedule = {
     "look for drift": {"task": "monitoring.tasks.look_for_drift", "schedule": 300.0, "options": {"expires": 300}},
     "mail report": {"task": "monitoring.tasks.mail_report", "schedule": 600.0, "options": {"expires": 600}},
     "forget incidents": {"task": "monitoring.tasks.forget_incidents", "schedule": 3600.0, "options": {"expires": 3600}},
+    "warn of ends": {"task": "reservations.tasks.warn_of_ends", "schedule": 10.0, "options": {"expires": 10}},
     "mail news": {"task": "reservations.tasks.mail_news", "schedule": 10.0, "options": {"expires": 10}},
     "forget the past": {"task": "reservations.tasks.prune", "schedule": 3600.0, "options": {"expires": 3600}},
 }
@@ -132,6 +133,7 @@ app.conf.task_routes = {
     "reservations.tasks.watch_node": {"priority": 6},
     "reservations.tasks.sweep_volumes_of": {"priority": 6},
     "reservations.tasks.check_*": {"priority": 6},
+    "reservations.tasks.warn_of_ends": {"priority": 6},
     "reservations.tasks.mail_news": {"priority": 7},
     "billing.tasks.*": {"priority": 9},
     "monitoring.tasks.look_*": {"priority": 9},

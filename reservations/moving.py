@@ -15,7 +15,7 @@ from compute.capacity import NoCapacity, PortRequest
 from compute.models import Forward, Gateway, Node
 from compute.scheduler import Request
 from compute.shell import CommandFailed, NoAnswer
-from reservations import actions
+from reservations import actions, telling
 from reservations.claims import renew
 from reservations.models import Container, Endpoint, Reservation
 from reservations.states import PLANNED, State
@@ -84,6 +84,7 @@ def move(
             )
         else:
             note(reservation, text, by=by, now=now)
+        telling.moved(reservation, text, now=now, by=by)
         if by != PLATFORM:
             places = {"from": old.node.name, "to": allocation.node.name}
             audit.record(by=by, action="reservation.move", target=f"reservation:{reservation.pk}", **places)

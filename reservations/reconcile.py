@@ -27,7 +27,7 @@ from compute.health import mark_unreachable
 from compute.models import Node
 from compute.shell import CommandFailed, NoAnswer
 from compute.spec import Observed, Presence
-from reservations import actions, degraded, ending, moving, observing, restarting, starting
+from reservations import actions, degraded, ending, moving, observing, restarting, starting, telling
 from reservations.claims import Clock, claim, let_go, renew
 from reservations.hints import hint
 from reservations.models import Container, Reservation
@@ -287,15 +287,18 @@ def _lost(reservation: Reservation, container: Container, clock: Clock) -> bool:
     try:
         moving.move(reservation, container, why, clock(), served_until=seen_last)
     except NoCapacity as none:
-        transition(
-            reservation,
-            State.STARTING,
-            text=f"Its node {container.node.name} was lost, and no other node has room: {none}",
-            by=PLATFORM,
-            now=clock(),
-            token=reservation.claim_token,
-            served_until=seen_last,
-        )
+        now, text = clock(), f"Its node {container.node.name} was lost, and no other node has room: {none}"
+        with transaction.atomic(durable=True):
+            transition(
+                reservation,
+                State.STARTING,
+                text=text,
+                by=PLATFORM,
+                now=now,
+                token=reservation.claim_token,
+                served_until=seen_last,
+            )
+            telling.lost_its_node(reservation, text, now=now)
     return True
 
 

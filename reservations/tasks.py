@@ -12,7 +12,7 @@ from accounts import mailing, news
 from compute import clocks
 from compute.alone import one_at_a_time
 from compute.models import Node, StorageServer
-from reservations import claims, degraded, disk, leftovers, offering, watch
+from reservations import claims, degraded, disk, leftovers, offering, warnings, watch
 from reservations import reconcile as loop
 
 logger = logging.getLogger(__name__)
@@ -140,6 +140,12 @@ def check_volumes_of(node_id: int) -> None:
     node = Node.objects.filter(pk=node_id).first()
     if node:
         degraded.check(node, timezone.now())
+
+
+@shared_task
+@one_at_a_time
+def warn_of_ends() -> None:
+    warnings.warn_of_ends(timezone.now())
 
 
 @shared_task

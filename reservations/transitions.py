@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.dispatch import Signal
 
 from compute.failpoints import hit
-from reservations import states
+from reservations import states, telling
 from reservations.models import Event, Reservation, UsagePeriod
 from reservations.states import RULES, State
 
@@ -69,6 +69,8 @@ def transition(
         Event.objects.create(
             reservation=reservation, at=now, old_state=old, new_state=new, text=text[:400], by=str(by)[:80]
         )
+        failure = str(changes.get("failure", ""))
+        telling.of_transition(reservation, old, new, text=text, by=by, now=now, failure=failure)
         if old == State.RUNNING:
             close_usage(reservation, min(now, served_until or now))
         if new == State.RUNNING:

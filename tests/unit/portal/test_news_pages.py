@@ -109,7 +109,8 @@ def test_the_list_asks_the_same_whatever_it_shows(
     client = browser(owner)
     client.get(LIST)
 
-    with django_assert_num_queries(6):  # session, user, their zone; how many, those, the unread; the bell's
+    # session, user; the bell's; how many, those, the unread; the workspaces of the top bar
+    with django_assert_num_queries(7):
         client.get(LIST)
 
 
