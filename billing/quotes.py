@@ -12,7 +12,7 @@ from billing.pricing import Size, Terms
 from reservations.models import Reservation
 from reservations.pricing import Quote, Wanted
 
-__all__ = ["cost_so_far", "details", "per_hour", "quote", "refusal"]
+__all__ = ["changes", "cost_so_far", "details", "per_hour", "quote", "refusal"]
 
 
 def per_hour(sizes: Iterable[tuple[Decimal, int]], *, now: datetime) -> list[Decimal]:
@@ -35,6 +35,11 @@ def quote(wanted: Wanted, *, terms: dict[str, Any] | None = None, until: datetim
     size = Size(wanted.cores, wanted.ram_mib, wanted.storage_gb)
     whole = pricing.cost([(wanted.start, wanted.end)], size, holding)
     return Quote(whole.amount, _per_hour(holding, wanted.cores, wanted.ram_mib), holding.as_json())
+
+
+def changes(workspace_id: int, start: datetime, end: datetime) -> list[datetime]:
+    """The instants within at which another price begins to hold for the workspace, in order."""
+    return [price.since for price in tariffs.terms_for(workspace_id, start, end).prices[1:]]
 
 
 def cost_so_far(*, reservation_id: int, now: datetime) -> Decimal:

@@ -18,6 +18,7 @@ from accounts import limits
 from accounts.models import ApiToken, Scope, User
 from accounts.permissions import NotAllowed
 from compute.capacity import NoCapacity
+from portal.api_availability import router as availability_router
 from portal.api_billing import router as billing_router
 from portal.api_catalogue import router as catalogue_router
 from portal.api_notifications import router as notifications_router
@@ -115,6 +116,7 @@ api.add_router("/waiting", waiting_router)
 api.add_router("/billing", billing_router)
 api.add_router("/quotes", quotes_router)
 api.add_router("/notifications", notifications_router)
+api.add_router("/availability", availability_router)
 api.add_router("", catalogue_router)
 
 

@@ -19,7 +19,15 @@ class PortOut(Schema):
     port: int
 
 
+class VersionOut(Schema):
+    name: str
+    image: str
+    available: bool
+
+
 class ServiceOut(Schema):
+    """A service. `options` is the JSON Schema of what a booking may set, empty when there is nothing."""
+
     slug: str
     name: str
     description: str
@@ -27,6 +35,8 @@ class ServiceOut(Schema):
     ports: list[PortOut]
     default_size: str
     min_ram_mib: int
+    versions: list[VersionOut]
+    options: dict[str, Any]
     available: bool
     unavailable_reason: str
 
@@ -58,10 +68,16 @@ def services(request: HttpRequest) -> Any:
             ports=row.ports,
             default_size=row.default_size.slug,
             min_ram_mib=row.min_ram_mib,
+            versions=[
+                VersionOut(name=one.name, image=one.image, available=not one.unavailable_reason)
+                for one in row.versions.all()
+                if one.active
+            ],
+            options=row.options,
             available=row.available,
             unavailable_reason=row.unavailable_reason,
         )
-        for row in Service.objects.filter(active=True).select_related("default_size")
+        for row in Service.objects.filter(active=True).select_related("default_size").prefetch_related("versions")
     ]
 
 

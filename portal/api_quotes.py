@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
-from ninja import Router, Schema
+from ninja import Field, Router, Schema
 
 from accounts.models import User
 from accounts.workspaces import current_workspace
@@ -25,6 +25,17 @@ class RefusalOut(Schema):
     code: str
     detail: str
     next_slot: datetime | None
+
+
+class OfferOut(Schema):
+    """What could be had instead. `kind`: earliest, cheapest (of two days), smaller (fits at once), fewer (copies)."""
+
+    kind: str
+    start: datetime | None
+    end: datetime | None
+    size: str | None
+    copies: int | None
+    price: Decimal | None
 
 
 class QuoteOut(Schema):
@@ -48,6 +59,14 @@ class QuoteOut(Schema):
     end: datetime
     fits: bool
     refusal: RefusalOut | None
+    copies: int
+    offers: list[OfferOut]
+
+
+class QuoteIn(BookingIn):
+    """A booking, or so many copies of it."""
+
+    copies: int = Field(1, ge=1, le=1000)
 
 
 @router.post(
@@ -56,10 +75,10 @@ class QuoteOut(Schema):
     summary="What a booking would cost",
     openapi_extra={"description": "The body is that of a booking. Nothing is held, so a token that may read suffices."},
 )
-def quote(request: HttpRequest, payload: BookingIn) -> Any:
+def quote(request: HttpRequest, payload: QuoteIn) -> Any:
     assert isinstance(request.user, User)  # noqa: S101 - the bearer token has seen to it
     workspace = current_workspace(request.user)
-    found = offers.quote_booking(booking_of(payload, workspace.pk), workspace, timezone.now())
+    found = offers.quote_booking(booking_of(payload, workspace.pk), workspace, timezone.now(), copies=payload.copies)
     if found.problems or found.details is None:
         raise InvalidBooking(found.problems)
     no, details = found.refusal, found.details
@@ -77,4 +96,16 @@ def quote(request: HttpRequest, payload: BookingIn) -> Any:
         "end": found.end,
         "fits": found.fits,
         "refusal": RefusalOut(code=no.code, detail=no.sentence, next_slot=no.next_slot) if no else None,
+        "copies": found.copies,
+        "offers": [
+            OfferOut(
+                kind=offer.kind,
+                start=offer.start,
+                end=offer.end,
+                size=offer.size.slug if offer.size else None,
+                copies=offer.copies,
+                price=offer.price,
+            )
+            for offer in found.offers
+        ],
     }

@@ -3,20 +3,22 @@
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Self
+from uuid import UUID
 
 from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
 from ninja import Field, Header, Query, Router, Schema, Status
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, field_validator
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, StrictBool, StrictInt, StrictStr, field_validator
 
 from accounts.models import User
 from accounts.workspaces import current_workspace
 from portal.problems import Problem
-from reservations import access, actions, extending, logs
+from reservations import access, actions, batches, extending, logs
 from reservations.actions import Booking, InvalidBooking
 from reservations.models import Endpoint, IdempotencyKey, Reservation, Service, Size, StorageProfile, WorkspaceVolume
 from reservations.permissions import actionable, check_user_can_act, user_can_act
+from reservations.sizes import CustomSize
 
 router = Router(tags=["reservations"])
 MOST_AT_ONCE = 500
@@ -38,8 +40,19 @@ class BookingIn(Schema):
 
     service: Word = Field(max_length=50, examples=["nginx"])
     size: Word | None = Field(None, max_length=50, description="Left out: the service's usual size", examples=["small"])
+    cores: Decimal | None = Field(
+        None, gt=0, le=10_000, max_digits=8, description="With `ram_mib`, in the place of `size`; steps of 0.25"
+    )
+    ram_mib: int | None = Field(None, ge=1, le=2**31 - 1, description="With `cores`; steps of 64")
+    version: Word = Field("", max_length=40, description="One of the service's versions; empty: its usual one")
+    options: dict[str, StrictStr | StrictInt | StrictBool] = Field(
+        {}, max_length=50, description="Values that the service's `options` allow"
+    )
     start: AwareDatetime | None = None
-    hours: Decimal = Field(ge=-100_000, le=100_000, max_digits=12, examples=[2])
+    hours: Decimal | None = Field(
+        None, ge=-100_000, le=100_000, max_digits=12, description="Or `end`, which wins", examples=[2]
+    )
+    end: AwareDatetime | None = Field(None, description="At a full quarter of an hour")
     storage: Word = Field("C1", max_length=10)
     storage_gb: int | None = Field(None, ge=1, le=10_000)
     volume: Word | None = Field(None, max_length=60, description="The name of a kept volume, with C3")
@@ -80,6 +93,9 @@ class ReservationOut(Schema):
     reason: str
     notes: list[str] = []
     service: str
+    version: str
+    options: dict[str, str | int | bool]
+    batch: UUID | None
     cores: Decimal
     ram_mib: int
     storage: str
@@ -104,6 +120,9 @@ class ReservationOut(Schema):
             reason=row.reason,
             notes=row.notes,
             service=row.service.slug,
+            version=row.version,
+            options=row.options,
+            batch=row.batch,
             cores=row.cores,
             ram_mib=row.ram_mib,
             storage=row.storage,
@@ -158,6 +177,53 @@ def create(
     return Status(201, first)
 
 
+class BatchIn(BookingIn):
+    """What to book several copies of. Their names are numbered."""
+
+    copies: int = Field(ge=1, le=1000, examples=[3])
+
+
+class BatchOut(Schema):
+    """All copies, or none was booked. `batch` is null for a single one."""
+
+    batch: UUID | None
+    reservations: list[ReservationOut]
+
+
+@router.post(
+    "/batch",
+    response={201: BatchOut, 409: Problem, 422: Problem, 401: Problem},
+    summary="Book several copies of a service at once: all of them or none",
+    openapi_extra={"description": "Repeating it with the same `Idempotency-Key` header returns the same reservations."},
+)
+def create_batch(
+    request: HttpRequest,
+    payload: BatchIn,
+    idempotency_key: Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)] = None,
+) -> Any:
+    user = _user(request)
+    workspace = current_workspace(user)
+    once = (idempotency_key, payload.model_dump_json()) if idempotency_key else None
+    first = actions.earlier(user, once) if once else None
+    rows = (
+        batches.of_batch(first)
+        if first
+        else batches.book(
+            booking=booking_of(payload, workspace.pk),
+            copies=payload.copies,
+            workspace=workspace,
+            by=user,
+            now=timezone.now(),
+            once=once,
+        )
+    )
+    _get(request, rows[0].pk)  # a repeated key may be of a workspace that its user has left
+    shown = list(Reservation.objects.filter(pk__in=[row.pk for row in rows]).for_pages().order_by("pk"))
+    mine = actionable(user, shown)
+    answers = [ReservationOut.of(row, request, may_act=row.pk in mine) for row in shown]
+    return Status(201, BatchOut(batch=rows[0].batch, reservations=answers))
+
+
 def _answer(pk: int, request: HttpRequest) -> ReservationOut:
     row = _get(request, pk)  # a repeated key may be of a workspace that its user has left
     return ReservationOut.of(row, request, may_act=user_can_act(_user(request), row))
@@ -168,9 +234,8 @@ def booking_of(payload: BookingIn, workspace_id: int) -> Booking:
     service = Service.objects.select_related("default_size").filter(slug=payload.service, active=True).first()
     if service is None:
         problems["service"] = f"There is no service {payload.service!r}."
-    size = Size.objects.filter(slug=payload.size, active=True).first() if payload.size else None
-    if payload.size and size is None:
-        problems["size"] = f"There is no size {payload.size!r}."
+    size, bad_size = size_of(payload.size, payload.cores, payload.ram_mib)
+    problems |= bad_size
     storage = StorageProfile.objects.filter(code=payload.storage, active=True).first()
     if storage is None:
         problems["storage"] = f"There is no storage profile {payload.storage!r}."
@@ -179,18 +244,38 @@ def booking_of(payload: BookingIn, workspace_id: int) -> Booking:
         volume = WorkspaceVolume.objects.present().filter(workspace_id=workspace_id, name=payload.volume).first()
         if volume is None:
             problems["volume"] = "There is no such volume in this workspace."
+    if payload.hours is None and payload.end is None:
+        problems["hours"] = "Say hours, or an end."
     if problems or service is None or storage is None:
         raise InvalidBooking(problems)
     return Booking(
         service=service,
         size=size or service.default_size,
         start=payload.start,
-        length=timedelta(seconds=float(payload.hours * 3600)),
+        length=timedelta(seconds=float((payload.hours or 0) * 3600)),
+        end=payload.end,
         storage=storage,
         storage_gb=payload.storage_gb,
         volume=volume,
         name=payload.name,
+        version=payload.version,
+        options=payload.options,
     )
+
+
+def size_of(
+    slug: str | None, cores: Decimal | None, ram_mib: int | None
+) -> tuple[Size | CustomSize | None, dict[str, str]]:
+    """The size that is asked for, None for the service's usual one; and what is wrong with it."""
+    if cores is not None and ram_mib is not None:
+        if slug:
+            return None, {"size": "Say a size, or cores and ram_mib."}
+        return CustomSize(cores, ram_mib), {}
+    if cores is not None or ram_mib is not None:
+        missing, there = ("ram_mib", "cores") if ram_mib is None else ("cores", "ram_mib")
+        return None, {missing: f"This is needed together with {there}."}
+    size = Size.objects.filter(slug=slug, active=True).first() if slug else None
+    return size, {"size": f"There is no size {slug!r}."} if slug and size is None else {}
 
 
 class Filter(Schema):

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -144,11 +144,13 @@ def need(
     now: datetime,
     *,
     held_until: datetime | None = None,
+    copies: int = 1,
 ) -> Need:
     """What the booking takes over [start, end), as a quote and the booking itself ask for it.
 
     With `held_until` it may begin later, by as much as that is after the end: until then the place is held and the
-    prices are promised, and one length of it is paid.
+    prices are promised, and one length of it is paid. Whether so many `copies` may be booked is asked for all
+    together; request and quote are those of one.
 
     Raises OverQuota, CannotAfford, or NoCapacity when no storage server has room for its volume; one of C2 gets its
     server when it starts.
@@ -158,20 +160,27 @@ def need(
     keeps_new = profile == StorageProfile.Code.C3 and booking.volume is None
     own_gb = 0 if profile == StorageProfile.Code.C3 else storage_gb
     until = held_until or end
-    hold = quota.Hold(start, until, booking.size.ram_mib, booking.size.cores, own_gb)
-    if problem := quota.shortfall(workspace, hold, storage_gb if keeps_new else 0):
+    hold = quota.Hold(start, until, booking.size.ram_mib * copies, booking.size.cores * copies, own_gb * copies)
+    if problem := quota.shortfall(workspace, hold, storage_gb if keeps_new else 0, copies=copies):
         raise OverQuota(problem)
     asked = wanted(booking, workspace, start, end)
     quote = prices().quote(asked)
     if until > end:
         promised = prices().quote(wanted(booking, workspace, start, until)).terms
         quote = prices().quote(asked, terms=promised, until=until)
-    if problem := prices().refusal(asked, quote, now=now):
+    if problem := prices().refusal(_times(asked, copies), quote, now=now):
         raise CannotAfford(problem)
     if keeps_new or (profile == StorageProfile.Code.C2 and start <= now):
         pick_storage(storage_gb)
     request = Request(booking.size.ram_mib, booking.size.cores, start, until, needs_host(profile))
     return Need(storage_gb, keeps_new, request, quote)
+
+
+def _times(asked: Wanted, copies: int) -> Wanted:
+    """So many of it together."""
+    return replace(
+        asked, cores=asked.cores * copies, ram_mib=asked.ram_mib * copies, storage_gb=asked.storage_gb * copies
+    )
 
 
 def size_gb(booking: Booking) -> int:

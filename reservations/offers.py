@@ -1,17 +1,18 @@
-"""What a booking would cost and whether it would fit, without holding anything."""
+"""What a booking would cost and whether it would fit, without holding anything; and what could be had instead."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from accounts.models import Workspace
-from compute import capacity, scheduler, slots
+from compute import capacity, scheduler
 from compute.capacity import NoCapacity
-from compute.scheduler import Short
-from reservations import actions
-from reservations.actions import Booking
-from reservations.forms import BookingForm
+from compute.scheduler import Candidate, Request, Short
+from reservations import actions, alternatives, batches
+from reservations.actions import Booking, Need
+from reservations.alternatives import Offer
+from reservations.booking_form import BookingForm
 from reservations.models import StorageProfile
 from reservations.pricing import Details, prices
 
@@ -29,7 +30,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """The answer while somebody is choosing; `sentence` says why it does not fit."""
+    """The answer while somebody is choosing; `sentence` says why it does not fit. The price is that of all copies."""
 
     price: Decimal | None = None
     per_hour: Decimal | None = None
@@ -41,6 +42,8 @@ class Quote:
     terms: dict[str, Any] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     advice: str = ""  # what is to be chosen first
+    offers: list[Offer] = field(default_factory=list)
+    copies: int = 1
 
     @property
     def fits(self) -> bool:
@@ -59,38 +62,74 @@ class Quote:
     def is_too_dear(self) -> bool:
         return self.refusal is not None and self.refusal.code == actions.CannotAfford.code
 
+    @property
+    def can_wait(self) -> bool:
+        """Whether waiting for room would help: nothing is wrong with it but that it does not fit."""
+        return self.refusal is not None and self.refusal.code == NO_CAPACITY and self.copies == 1
+
 
 def quote(form: BookingForm, now: datetime) -> Quote:
     """The quote for what is in the form so far; incomplete or wrong fields give their sentences."""
     if not form.is_valid():
         problems = {name: str(errors[0]) for name, errors in form.errors.items() if name in form.data}
         return Quote(problems=problems, advice="Choose a service and a size.")
-    return quote_booking(form.booking(), form.workspace, now)
+    return quote_booking(form.booking(), form.workspace, now, copies=form.how_many)
 
 
-def quote_booking(booking: Booking, workspace: Workspace, now: datetime) -> Quote:
+def quote_booking(booking: Booking, workspace: Workspace, now: datetime, *, copies: int = 1) -> Quote:
+    """The quote of so many copies; of what could be had instead, everything is a bounded number of questions."""
     begin = booking.start or now
-    asked = actions.wanted(booking, workspace, begin, begin + max(booking.length, timedelta(0)))
+    length = booking.lasts(now)
+    asked = actions.wanted(booking, workspace, begin, begin + max(length, timedelta(0)))
     found = prices().quote(asked)
-    price, per_hour = found.price, found.per_hour
+    price, per_hour = found.price * max(copies, 1), found.per_hour * max(copies, 1)
     try:
+        if problems := batches.check_copies(copies, booking, workspace):
+            raise actions.InvalidBooking(problems)
         start, end = actions.check(booking, workspace, now)
     except actions.InvalidBooking as problem:
-        return Quote(price, per_hour, booking.length, problems=problem.problems)
+        return Quote(price, per_hour, length, problems=problem.problems, copies=copies)
     kept_gb = actions.size_gb(booking) if booking.storage.code == StorageProfile.Code.C3 else 0
     details = prices().details(asked, found, kept_gb=kept_gb, now=now)
-    refusal = _why_not(booking, workspace, start, end, now)
-    return Quote(price, per_hour, booking.length, start, end, refusal, details, found.terms)
+    if copies > 1:
+        details = replace(details, with_tax=details.with_tax * copies)
+    refusal, offers = _fit(booking, workspace, start, end, now, copies)
+    return Quote(price, per_hour, end - start, start, end, refusal, details, found.terms, offers=offers, copies=copies)
 
 
-def _why_not(booking: Booking, workspace: Workspace, start: datetime, end: datetime, now: datetime) -> Refusal | None:
+def _fit(
+    booking: Booking, workspace: Workspace, start: datetime, end: datetime, now: datetime, copies: int
+) -> tuple[Refusal | None, list[Offer]]:
+    """Why it does not fit, None when it does; and what could be had instead."""
     try:
-        request = actions.need(booking, workspace, start, end, now).request
+        place = actions.need(booking, workspace, start, end, now, copies=copies)
     except (actions.OverQuota, actions.CannotAfford) as no:
-        return Refusal(no.code, str(no))
+        return Refusal(no.code, str(no)), []
     except NoCapacity as no:
-        return Refusal(NO_CAPACITY, str(no))
-    choice = capacity.choose(request)
-    if isinstance(choice, Short):
-        return Refusal(NO_CAPACITY, scheduler.SENTENCES[choice], slots.next_slot(request))
-    return None
+        return Refusal(NO_CAPACITY, str(no)), []
+    asking = alternatives.Asking(booking, workspace, place.request, place.quote.price, now, copies)
+    if copies == 1 and capacity.quickest(place.request):
+        return None, alternatives.cheaper(asking, None)
+    return _short(place, asking)
+
+
+def _short(place: Need, asking: alternatives.Asking) -> tuple[Refusal | None, list[Offer]]:
+    rows = capacity.peaks(place.request)
+    fitting = sum(_times(place.request, row) for row in rows)
+    if fitting >= asking.copies:
+        return None, alternatives.cheaper(asking, None)
+    choice = scheduler.choose(place.request, rows)
+    if not isinstance(choice, Short):
+        sentence = f"No resources available: only {fitting} of the {asking.copies} copies fit at that time."
+        return Refusal(NO_CAPACITY, sentence), [alternatives.fewer(fitting)]
+    earliest = alternatives.earliest(asking)
+    offers = [*([earliest] if earliest else []), *alternatives.cheaper(asking, earliest)]
+    if smaller := alternatives.smaller(asking, rows):
+        offers.append(smaller)
+    return Refusal(NO_CAPACITY, scheduler.SENTENCES[choice], earliest.start if earliest else None), offers
+
+
+def _times(request: Request, row: Candidate) -> int:
+    """How many of it the node takes over the window."""
+    by_ram = (row.ram_mib - row.peak_ram_mib) // request.ram_mib
+    return max(0, min(by_ram, int((row.cores - row.peak_cores) / request.cores)))

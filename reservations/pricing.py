@@ -69,6 +69,9 @@ class Prices(Protocol):
         until an earlier end has these terms only.
         """
 
+    def changes(self, workspace_id: int, start: datetime, end: datetime) -> list[datetime]:
+        """The instants after `start` and before `end` at which another price begins to hold, in order."""
+
     def details(self, wanted: Wanted, quote: Quote, *, kept_gb: int, now: datetime) -> Details:
         """What is behind a quote; `kept_gb` is the size of the kept volume that it would use, 0 without one."""
 

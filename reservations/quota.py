@@ -72,15 +72,15 @@ def kept_gb(workspace: Workspace) -> int:
     return sum(volumes.values_list("volume__size_gb", flat=True))
 
 
-def shortfall(workspace: Workspace, wanted: Hold, kept_more_gb: int = 0) -> str:
+def shortfall(workspace: Workspace, wanted: Hold, kept_more_gb: int = 0, *, copies: int = 1) -> str:
     """Why `wanted` would be over the workspace's quota; empty when it is within.
 
-    `kept_more_gb` is the size of a volume that this booking would make and keep.
+    `wanted` is what all `copies` hold; `kept_more_gb` is the size of a volume that this booking would make and keep.
     """
     use = peak_use(holds_of(workspace), wanted.start, wanted.end)
     storage = use.storage_gb + wanted.storage_gb + kept_gb(workspace) + kept_more_gb
     checks: list[tuple[int | Decimal, int | Decimal, str]] = [
-        (use.reservations + 1, workspace.max_reservations, "reservations at once"),
+        (use.reservations + copies, workspace.max_reservations, "reservations at once"),
         (use.cores + wanted.cores, workspace.max_cores, "cores at once"),
         (use.ram_mib + wanted.ram_mib, workspace.max_ram_mib, "MiB of RAM at once"),
         (storage, workspace.max_storage_gb, "GB of storage"),

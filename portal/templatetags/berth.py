@@ -118,6 +118,12 @@ def request_id() -> str:
     return tracing.request_id()
 
 
+@register.filter
+def clock_time(at: datetime) -> str:
+    """The time of day in the reader's zone: 14:05."""
+    return f"{timezone.localtime(at):%H:%M}"
+
+
 @register.simple_tag
 def zone() -> str:
     """The reader's zone, for a label: Europe/Paris (CET)."""

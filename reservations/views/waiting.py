@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET, require_POST
 from accounts.workspaces import current_workspace
 from compute.capacity import NoCapacity
 from reservations import actions, waiting
-from reservations.forms import BookingForm
+from reservations.booking_form import BookingForm
 from reservations.models import WaitingEntry
 from reservations.permissions import actionable_entries, check_user_can_act_for
 from reservations.views.booking import form_page
@@ -45,8 +45,7 @@ def join(request: HttpRequest) -> HttpResponse:
         try:
             entry = waiting.join(booking=form.booking(), workspace=workspace, by=user, now=timezone.now())
         except actions.InvalidBooking as problem:
-            for field, sentence in problem.problems.items():
-                form.add_error(field, sentence)
+            form.tell(problem.problems)
         except (NoCapacity, waiting.CannotJoin) as problem:
             form.add_error(None, str(problem))
         else:

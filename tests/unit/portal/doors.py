@@ -46,6 +46,7 @@ FORMS: dict[str, dict[str, str]] = {
     "reservations/new/": BOOKING,
     "reservations/quote/": BOOKING,
     "reservations/waiting/join/": BOOKING,
+    "reservations/week/": BOOKING,
     "monitor/nodes/<str:name>/drain/": {"confirm": "yes"},
     "monitor/containers/<int:pk>/restart/": {"reason": "x"},
     "monitor/containers/<int:pk>/end/": {"reason": "x"},
@@ -58,6 +59,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "api/v1/reservations/<int:pk>/endpoints/<str:name>/allowed-sources": {"allowed_sources": []},
     "api/v1/waiting": {"service": "nginx", "hours": 1},
     "api/v1/waiting/<int:pk>/decline": {"stay": True},
+    "api/v1/reservations/batch": {"service": "nginx", "hours": 1, "copies": 2},
     "api/v1/quotes": {"service": "nginx", "hours": 1},
 }
 

@@ -326,6 +326,7 @@ def test_the_document_lists_every_route_and_anybody_may_read_it(api: Call) -> No
     document = api("GET", "/openapi.json", token=None).json()
 
     assert set(document["paths"]) == {
+        "/api/v1/availability",
         "/api/v1/billing/invoices",
         "/api/v1/billing/invoices/{pk}",
         "/api/v1/billing/invoices/{pk}/pdf",
@@ -333,8 +334,11 @@ def test_the_document_lists_every_route_and_anybody_may_read_it(api: Call) -> No
         "/api/v1/billing/summary",
         "/api/v1/billing/usage",
         "/api/v1/billing/workspaces",
+        "/api/v1/notifications",
+        "/api/v1/notifications/{pk}/read",
         "/api/v1/quotes",
         "/api/v1/reservations",
+        "/api/v1/reservations/batch",
         "/api/v1/reservations/{pk}",
         "/api/v1/reservations/{pk}/endpoints/{name}/allowed-sources",
         "/api/v1/reservations/{pk}/logs",
@@ -344,6 +348,10 @@ def test_the_document_lists_every_route_and_anybody_may_read_it(api: Call) -> No
         "/api/v1/storage-profiles",
         "/api/v1/volumes",
         "/api/v1/volumes/{pk}",
+        "/api/v1/waiting",
+        "/api/v1/waiting/{pk}",
+        "/api/v1/waiting/{pk}/decline",
+        "/api/v1/waiting/{pk}/take",
     }
     assert set(document["paths"]["/api/v1/reservations"]) == {"get", "post"}
 

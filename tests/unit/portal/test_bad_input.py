@@ -27,8 +27,11 @@ def test_the_form_of_a_service_with_a_nul_is_the_empty_form(owner: User, browser
     assert browser(owner).get("/reservations/new/?service=%00").status_code == 200
 
 
-@pytest.mark.parametrize("page", ["/reservations/new/", "/reservations/quote/"])
-@pytest.mark.parametrize("field", ["service", "size", "duration", "storage", "storage_gb", "volume", "name", "start"])
+FIELDS = "service size duration storage storage_gb volume name start end copies cores ram_mib"
+
+
+@pytest.mark.parametrize("page", ["/reservations/new/", "/reservations/quote/", "/reservations/week/"])
+@pytest.mark.parametrize("field", FIELDS.split())
 def test_a_form_field_with_a_nul_gets_its_sentence(field: str, page: str, owner: User, browser: Browser) -> None:
     answer = browser(owner).post(page, FORM | {field: "1\0"})
 

@@ -1,0 +1,145 @@
+"""What could be had instead of a booking that does not fit, or is dear: each is one click in the form.
+
+The earliest start, the cheapest start within two days, the largest smaller size that fits at once, fewer copies.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from django.conf import settings
+
+from accounts.models import Workspace
+from compute import capacity, scheduler, slots
+from compute.scheduler import Candidate, Request
+from reservations import actions
+from reservations.actions import Booking
+from reservations.models import Size
+from reservations.pricing import prices
+
+AHEAD = timedelta(hours=48)
+MOST_PRICES = 3  # changes of price that are looked at, each with a start at it and one that ends at it
+MOST_TRIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """`kind` is earliest, cheapest, smaller or fewer; of the rest only what would be changed is set."""
+
+    kind: str
+    start: datetime | None = None
+    end: datetime | None = None
+    size: Size | None = None
+    copies: int | None = None
+    price: Decimal | None = None
+    saved: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What was asked for, as a request and with its price (of one copy)."""
+
+    booking: Booking
+    workspace: Workspace
+    request: Request
+    price: Decimal
+    now: datetime
+    copies: int
+
+    @property
+    def length(self) -> timedelta:
+        """How long a start at another time would last: up to a full step when the end was given exactly."""
+        length = self.request.end - self.request.start
+        return _up_to_step(length) if self.booking.end else length
+
+    def at(self, start: datetime) -> Request:
+        return replace(self.request, start=start, end=start + self.length)
+
+    def end_of(self, start: datetime) -> datetime | None:
+        """The end to put into the form; None where the duration says it."""
+        return start + self.length if self.booking.end else None
+
+
+def earliest(asking: Asking) -> Offer | None:
+    """The earliest start from which one of it fits somewhere; None: never, as booked now."""
+    start: datetime | None = asking.request.start
+    for _ in range(MOST_TRIES):
+        start = slots.next_slot(asking.at(start)) if start else None
+        if start is None or start > asking.now + timedelta(days=asking.workspace.max_days_ahead):
+            return None
+        # An exact end is at a full step of the clock, and so its start.
+        aligned = _next_step(start) if asking.booking.end else start
+        if aligned == start or capacity.quickest(asking.at(aligned)):
+            return Offer("earliest", aligned, asking.end_of(aligned))
+        start = aligned
+    return None
+
+
+def cheaper(asking: Asking, first: Offer | None) -> list[Offer]:
+    """The cheapest start of the next two days, if one is cheaper than what was asked for. At most eight prices.
+
+    A price changes at some instants only, so the least is found at the first start (`first`) or where one of these
+    is at the start or at the end of it.
+    """
+    until = asking.now + AHEAD + asking.length
+    changes = [at.astimezone(UTC) for at in prices().changes(asking.workspace.pk, asking.now, until)[:MOST_PRICES]]
+    starts = {*changes, *(change - asking.length for change in changes)}
+    if asking.booking.end:
+        starts = {_next_step(start) for start in starts}
+    tried = [first.start] if changes and first and first.start else []
+    tried += sorted(start for start in starts if asking.now < start <= asking.now + AHEAD)
+    found = sorted(
+        (price, start) for start in tried if (price := _price(asking, start)) < asking.price and start is not None
+    )
+    for price, start in found:
+        if start == (first.start if first else None) or capacity.quickest(asking.at(start)):
+            return [
+                Offer(
+                    "cheapest",
+                    start,
+                    asking.end_of(start),
+                    price=price * asking.copies,
+                    saved=(asking.price - price) * asking.copies,
+                )
+            ]
+    return []
+
+
+def smaller(asking: Asking, rows: Iterable[Candidate]) -> Offer | None:
+    """The largest smaller size of the catalogue that fits at the time that was asked for; `rows` are its nodes."""
+    wanted, service = asking.booking.size, asking.booking.service
+    rows = list(rows)
+    sizes = Size.objects.filter(
+        active=True, ram_mib__gte=service.min_ram_mib, ram_mib__lte=wanted.ram_mib, cores__lte=wanted.cores
+    )
+    for size in sizes.order_by("-ram_mib", "-cores"):
+        request = replace(asking.request, ram_mib=size.ram_mib, cores=size.cores)
+        if (size.ram_mib, size.cores) != (wanted.ram_mib, wanted.cores) and any(
+            scheduler.fits(request, row) for row in rows
+        ):
+            return Offer("smaller", size=size)
+    return None
+
+
+def fewer(copies: int) -> Offer:
+    return Offer("fewer", copies=copies)
+
+
+def _price(asking: Asking, start: datetime) -> Decimal:
+    asked = actions.wanted(asking.booking, asking.workspace, start, start + asking.length)
+    return prices().quote(asked).price
+
+
+def _step() -> timedelta:
+    return timedelta(minutes=settings.BERTH_STEP_MINUTES)
+
+
+def _up_to_step(length: timedelta) -> timedelta:
+    return -(-length // _step()) * _step()
+
+
+def _next_step(at: datetime) -> datetime:
+    """The first full step of the clock that is not before `at`."""
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return epoch + _up_to_step(at - epoch)
