@@ -1,4 +1,4 @@
-"""Shows times in the reader's zone."""
+"""Shows times in the reader's zone and language."""
 
 import zoneinfo
 from collections.abc import Callable
@@ -7,6 +7,7 @@ from urllib.parse import unquote
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
+from accounts import dates
 from accounts.models import User
 from accounts.validators import time_zones
 
@@ -20,10 +21,17 @@ class TimeZoneMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        chosen = request.user.time_zone if isinstance(request.user, User) else ""
-        name = chosen or unquote(request.COOKIES.get(COOKIE, ""))[:64]
-        if name and name in time_zones():
+        user = request.user if isinstance(request.user, User) else None
+        dates.read_in(user.date_language if user else "")
+        name = (user.time_zone if user else "") or browser_zone(request)
+        if name in time_zones():
             timezone.activate(zoneinfo.ZoneInfo(name))
         else:
             timezone.deactivate()
         return self.get_response(request)
+
+
+def browser_zone(request: HttpRequest) -> str:
+    """What the browser says its zone is; empty when it says none that exists."""
+    name = unquote(request.COOKIES.get(COOKIE, ""))[:64]
+    return name if name in time_zones() else ""

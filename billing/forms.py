@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db.models import Q
 
+from accounts import dates
 from accounts.validators import no_control_characters, time_zones
 from billing.models import BillingAccount, LedgerEntry
 from billing.models.ledger import LedgerEntryQuerySet
@@ -50,7 +51,7 @@ class LedgerFilter(forms.Form):
 
     def offer(self, found: Iterable[date]) -> None:
         """Let the month be chosen from these."""
-        choices = [("", "All months"), *((f"{month:%Y-%m}", f"{month:%B %Y}") for month in found)]
+        choices = [("", "All months"), *((f"{month:%Y-%m}", dates.written(month, "month")) for month in found)]
         self.fields["month"].widget = forms.Select(attrs={"class": "form-select"}, choices=choices)
 
     def clean_month(self) -> date | None:

@@ -15,6 +15,7 @@ handler403 = views.forbidden
 
 urlpatterns = [
     path("", views.home, name="home"),
+    path("accounts/", include("accounts.account_urls")),
     path("accounts/", include("allauth.account.urls")),
     path("accounts/mfa/", include("allauth.mfa.urls")),
     path("accounts/sessions/", include("allauth.usersessions.urls")),

@@ -191,7 +191,12 @@ SERVICES: list[dict[str, Any]] = [
         "icon": "terminal-2",
         "image": "linuxserver/openssh-server:latest",
         "ports": [{"name": "ssh", "kind": "ssh", "port": 2222}],
-        "environment": {"USER_NAME": "{user}", "USER_PASSWORD": "{password}", "PASSWORD_ACCESS": "true"},
+        "environment": {
+            "USER_NAME": "{user}",
+            "USER_PASSWORD": "{password}",
+            "PASSWORD_ACCESS": "true",
+            "PUBLIC_KEY": "{ssh_keys}",
+        },
         "credentials": {"user": "berth", "password": "random:24"},
         "connect": ["ssh -p {port} {user}@{host}"],
         "mount_path": "/config",
@@ -201,12 +206,6 @@ SERVICES: list[dict[str, Any]] = [
         "internet": True,
         "options": _options(
             TZ=TIME_ZONE,
-            PUBLIC_KEY={
-                "type": "string",
-                "title": "Your public SSH key",
-                "description": "One line, as in ~/.ssh/id_ed25519.pub: you come in without a password then.",
-                "maxLength": 1000,
-            },
             SUDO_ACCESS={
                 "type": "boolean",
                 "title": "May become root with sudo",
@@ -225,6 +224,9 @@ VERSIONS: list[dict[str, Any]] = [
     {"service": "mysql", "name": "8.0", "image": "library/mysql:8.0", "position": 10},
     {"service": "mongodb", "name": "6.0", "image": "library/mongo:6.0", "position": 10},
 ]
+
+# What an older catalogue shipped as the shell's environment; seed_catalogue adds the keys where it still stands.
+SHELL_WITHOUT_KEYS = {"USER_NAME": "{user}", "USER_PASSWORD": "{password}", "PASSWORD_ACCESS": "true"}
 
 # What holds a container in, of the fields above; seed_catalogue brings rows up to date that still have what was shipped
 # before, in the order of ROOM_FIELDS. What an admin has changed stays.

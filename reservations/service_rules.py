@@ -14,6 +14,7 @@ from reservations import option_rules
 from reservations.option_rules import VARIABLE
 
 KINDS = ("http", "tcp", "ssh")
+SSH_KEYS = "ssh_keys"  # in a variable: the public keys of whoever booked, one a line
 MOST_PIDS = 4096
 MOST_SCRATCH = 8
 LEAST_WRITES_MIB = 16
@@ -88,7 +89,7 @@ def _environment(environment: object, known: set[str]) -> Iterator[str]:
     for name, value in environment.items():
         if not VARIABLE.match(name):
             yield f"{name[:60]!r} is not the name of a variable."
-        yield from _template(value, known)
+        yield from _template(value, known | {SSH_KEYS})
 
 
 def _command(command: object, known: set[str]) -> Iterator[str]:
@@ -119,7 +120,7 @@ def _credentials(credentials: object) -> Iterator[str]:
         yield "It must be an object of names and texts."
         return
     for name, rule in credentials.items():
-        if not VARIABLE.match(name) or name in {"host", "port"} or name.startswith("port_"):
+        if not VARIABLE.match(name) or name in {"host", "port", SSH_KEYS} or name.startswith("port_"):
             yield f"{name[:60]!r} cannot be the name of a credential."
         if not isinstance(rule, str) or (rule.startswith("random:") and not _RANDOM.match(rule)):
             yield 'A credential is a text, or "random:24" for so many random characters.'

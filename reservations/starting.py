@@ -14,6 +14,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.dispatch import Signal
 
+from accounts.ssh_keys import lines_of
 from compute import capacity, drivers, forwarding, guard, volumes
 from compute.engine import ContainerEngine, EngineRefused, ImageMissing, PortTaken, RegistrySilent
 from compute.failpoints import hit
@@ -33,6 +34,7 @@ from compute.spec import (
 from reservations import actions, ending, observing, options
 from reservations.claims import Clock, renew
 from reservations.models import Container, Endpoint, Reservation, StorageProfile
+from reservations.service_rules import SSH_KEYS
 from reservations.states import State
 from reservations.transitions import PLATFORM, note
 
@@ -263,8 +265,9 @@ def _spec(reservation: Reservation, container: Container) -> ContainerSpec:
     values = reservation.credentials
     try:
         # What its customer set is text as it is; what the service sets itself wins.
+        known = values | {SSH_KEYS: _keys_for(reservation)}
         environment = options.as_environment(reservation.options) | {
-            key: template.format(**values) for key, template in service.environment.items()
+            key: template.format(**known) for key, template in service.environment.items()
         }
         command = tuple(word.format(**values) for word in service.command)
     except KeyError as missing:
@@ -294,6 +297,12 @@ def _spec(reservation: Reservation, container: Container) -> ContainerSpec:
         internet=service.internet,
         mount_path=service.mount_path or None,
     )
+
+
+def _keys_for(reservation: Reservation) -> str:
+    """The public keys of whoever booked it, where the service takes any."""
+    takes = any(f"{{{SSH_KEYS}}}" in template for template in reservation.service.environment.values())
+    return lines_of(reservation.created_by) if takes else ""
 
 
 def tell_end(reservation: Reservation, container: Container) -> bool:

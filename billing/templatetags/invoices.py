@@ -28,6 +28,12 @@ def day(value: date) -> str:
 
 
 @register.filter
+def month(value: date) -> str:
+    """May 2026, whatever language its reader has for other dates."""
+    return f"{value:%B %Y}"
+
+
+@register.filter
 def served(line: InvoiceLine, zone: str) -> str:
     """From when to when something was served, in the invoice's zone: 3 May 2026, 10:00 – 12:30."""
     if line.served_from is None or line.served_until is None:

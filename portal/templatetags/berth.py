@@ -1,17 +1,20 @@
 """Template tags that every page uses: icons, times, amounts, states and form fields."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache
 
 from django import template
 from django.conf import settings
 from django.forms import BoundField, CheckboxInput, CheckboxSelectMultiple, RadioSelect, Select
+from django.template.defaultfilters import date as django_date
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
+from accounts import dates
+from accounts.dates import zone_name
 from portal import tracing
 from reservations import amounts
 
@@ -87,29 +90,40 @@ def _icon_paths(name: str) -> SafeString:
 
 
 # ---- times ------------------------------------------------------------------------------------------------
-def zone_name(local: datetime) -> str:
-    """CET, UTC, or UTC+03 where a zone has no letters."""
-    name = local.tzname() or ""
-    return f"UTC{name}" if name[:1] in {"+", "-"} else name
-
-
 @register.filter
 def when(at: datetime | None, style: str = "full") -> SafeString:
-    """A time in the reader's zone: 20 Nov 2026, 14:05 CET; without the year (short); with seconds (exact)."""
+    """A time in the reader's zone and language: 20 Nov 2026, 14:05 CET; short (no year); exact (to the second)."""
     if at is None:
         return NOTHING
     local = timezone.localtime(at)
-    words = {
-        "full": f"{local.day} {local:%b %Y, %H:%M}",
-        "short": f"{local.day} {local:%b, %H:%M}",
-        "exact": f"{local.day} {local:%b %Y, %H:%M:%S}",
-    }[style]
+    language = dates.current_language()
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>',
+        '<time datetime="{}" title="{}"{}>{} {}</time>',
         local.isoformat(timespec="seconds"),
         f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
-        f"{words} {zone_name(local)}",
+        format_html(' lang="{}" dir="auto"', language.replace("_", "-")) if language else "",
+        dates.written(local, style, language),
+        zone_name(local),
     )
+
+
+# Formats of Django's filter that stand in the templates, in the words of accounts.dates.
+DAYS = {
+    "j M Y": "day",
+    "j F Y": "long day",
+    "j M": "day of year",
+    "j F": "long day of year",
+    "F Y": "month",
+    "F": "month name",
+}
+
+
+@register.filter(name="date", expects_localtime=True, is_safe=False)
+def date_in_language(value: date | str | None, style: str | None = None) -> str:
+    """As Django's own, but who chose a language reads days and months in it; other formats stay as they are."""
+    if not dates.current_language() or style not in DAYS or not isinstance(value, date):
+        return str(django_date(value, style))
+    return dates.written(value, DAYS[style])
 
 
 @register.simple_tag

@@ -5,7 +5,15 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import transaction
 
-from reservations.catalogue import PROFILES, ROOM_FIELDS, SERVICES, SHIPPED_BEFORE, SIZES, VERSIONS
+from reservations.catalogue import (
+    PROFILES,
+    ROOM_FIELDS,
+    SERVICES,
+    SHELL_WITHOUT_KEYS,
+    SHIPPED_BEFORE,
+    SIZES,
+    VERSIONS,
+)
 from reservations.guides import GUIDES
 from reservations.models import Service, ServiceVersion, Size, StorageProfile
 
@@ -13,7 +21,8 @@ from reservations.models import Service, ServiceVersion, Size, StorageProfile
 class Command(BaseCommand):
     help = (
         "Add the sizes, storage profiles and services that Berth ships, with versions. What exists already is left as"
-        " it is, except that a service's containers are held in tighter where no admin has changed how."
+        " it is, except that a service's containers are held in tighter where no admin has changed how, and that shells"
+        " take the SSH keys of accounts."
     )
 
     def handle(self, **options: Any) -> None:
@@ -34,6 +43,9 @@ class Command(BaseCommand):
                 tightened += not new and _tighten(row, service)
                 if row.image == service["image"]:  # an admin's other image has other versions
                     added += _versions(row)
+                if row.environment == SHELL_WITHOUT_KEYS and row.image == service["image"]:
+                    row.environment = service["environment"]
+                    row.save(update_fields=["environment"])
         more = f" {tightened} services have their containers held in tighter." if tightened else ""
         self.stdout.write(f"Catalogue: {sum(added)} added, {len(added) - sum(added)} there already.{more}")
 

@@ -18,7 +18,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import choosing, inviting
-from accounts.models import ApiToken, Invitation, Membership, Notice, Notification, User, Workspace
+from accounts.models import ApiToken, Invitation, Membership, Notice, Notification, SshKey, User, Workspace
 from accounts.notifying import News, tell
 from billing.models import Invoice, InvoiceDocument
 from compute.models import Node, ObservedContainer, Volume
@@ -178,6 +178,9 @@ def _number(route: Route, ground: Ground) -> str:
         data = {"name": f"{CANARY} key", "credential": {}}
         key, _ = Authenticator.objects.get_or_create(user=ground.owner, type="webauthn", defaults={"data": data})
         return str(key.pk)
+    if "/accounts/keys/" in f"/{route.path}":
+        of_owner = {"name": f"{CANARY} key", "public_key": "ssh-ed25519 AAAA", "fingerprint": "SHA256:x"}
+        return str(SshKey.objects.get_or_create(user=ground.owner, **of_owner)[0].pk)
     if "/tokens/" in route.path:
         make_token(ground.owner)
         return str(ApiToken.objects.filter(user=ground.owner, revoked_at=None)[0].pk)
