@@ -8,17 +8,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.internal.stagekit import clear_login
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
+from django.contrib import messages
 from django.db import transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
 from accounts import sealing
 from accounts.actions import open_personal_workspace
 from accounts.inviting import HELD_INVITATION
 from accounts.models import User
+from accounts.single_sign_on import memberships
 
 logger = logging.getLogger(__name__)
 PURPOSE = "second factors"
@@ -44,6 +47,28 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
         if isinstance(held, int):
             return reverse("workspaces:invitation", args=[held])
         return str(super().get_login_redirect_url(request))
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        """Where everybody comes from the provider, nobody signs up here."""
+        return not settings.BERTH_OIDC_ONLY
+
+    def pre_login(self, request: HttpRequest, user: User, **more: Any) -> HttpResponse | None:
+        """Where everybody comes from the provider, a password or a passkey opens the accounts of admins only."""
+        by_provider = "sociallogin" in (more.get("signal_kwargs") or {})
+        if settings.BERTH_OIDC_ONLY and not by_provider and not user.is_superuser:
+            clear_login(request)
+            messages.error(request, f"Accounts are opened by {settings.BERTH_OIDC_NAME} here.")
+            return HttpResponseRedirect(reverse("account_login"))
+        answer: HttpResponse | None = super().pre_login(request, user, **more)
+        return answer
+
+    def post_login(self, request: HttpRequest, user: User, **more: Any) -> HttpResponse:
+        """Every step of a log-in is done: workspaces follow the provider's groups."""
+        login = (more.get("signal_kwargs") or {}).get("sociallogin")
+        if login is not None:
+            memberships.follow(user=user, groups=login.account.extra_data.get("groups", []))
+        answer: HttpResponse = super().post_login(request, user, **more)
+        return answer
 
     def get_reauthentication_methods(self, user: User) -> list[dict[str, Any]]:
         """As allauth's, in our words."""

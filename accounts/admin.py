@@ -2,9 +2,11 @@
 
 import allauth.account.admin
 import allauth.mfa.admin
+import allauth.socialaccount.admin
 import allauth.usersessions.admin  # noqa: F401  # all are imported so that they have registered, and do not later
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from allauth.usersessions.models import UserSession
 from django.contrib import admin, messages
 from django.contrib.admin.models import LogEntry
@@ -19,11 +21,12 @@ from django.utils import timezone
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from accounts import actions
-from accounts.models import ApiToken, AuditEntry, Membership, User, Workspace
+from accounts.models import ApiToken, AuditEntry, Membership, SshKey, User, Workspace
 from administration.base import BerthAdmin, Inline, Link, ReadOnlyAdmin
 
 # Allauth's own pages would let staff write a factor into another's account, and forget a session without ending it.
-admin.site.unregister([Authenticator, UserSession, EmailAddress, Group])
+# Of single sign-on there is one provider, in the settings, and no token is kept.
+admin.site.unregister([Authenticator, UserSession, EmailAddress, Group, SocialAccount, SocialApp, SocialToken])
 
 
 @admin.register(User)
@@ -36,7 +39,7 @@ class UserAdmin(DjangoUserAdmin[User], BerthAdmin):
     ordering = ["username"]
     filter_horizontal = []
     readonly_fields = ["last_login", "date_joined", "see_also"]
-    fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Berth", {"fields": ["time_zone", "see_also"]}))
+    fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Berth", {"fields": ["time_zone", "date_language", "see_also"]}))
     actions = ["reset_second_factors"]
     instead_of_deleting = "Switch it off instead: take away “Active”."
 
@@ -142,6 +145,32 @@ class ApiTokenAdmin(ReadOnlyAdmin):
             messages.success(request, f"{token} is revoked.")
 
     def audit_targets(self, row: ApiToken) -> list[str]:
+        return [f"user:{row.user_id}"]
+
+
+@admin.register(SshKey)
+class SshKeyAdmin(ReadOnlyAdmin):
+    """Its owner adds and removes it."""
+
+    list_display = ["name", "user", "fingerprint", "created_at"]
+    list_filter = ["created_at"]
+    list_select_related = ["user"]
+    search_fields = ["user__username", "name", "fingerprint"]
+
+    def audit_targets(self, row: SshKey) -> list[str]:
+        return [f"user:{row.user_id}"]
+
+
+@admin.register(SocialAccount)
+class SocialAccountAdmin(ReadOnlyAdmin):
+    """Whom the provider of single sign-on opens which account for."""
+
+    list_display = ["user", "provider", "uid", "last_login", "date_joined"]
+    list_filter = ["date_joined", "last_login"]
+    list_select_related = ["user"]
+    search_fields = ["user__username", "uid"]
+
+    def audit_targets(self, row: SocialAccount) -> list[str]:
         return [f"user:{row.user_id}"]
 
 

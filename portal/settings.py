@@ -5,6 +5,7 @@ from urllib.parse import unquote, urlsplit
 import dj_database_url
 import django_stubs_ext
 
+from accounts.single_sign_on import rules
 from administration.theme import UNFOLD as ADMIN_THEME
 from monitoring.alerts.webhook import is_address
 from portal import env, logs
@@ -69,6 +70,8 @@ INSTALLED_APPS = [
     "allauth.account",
     "allauth.mfa",
     "allauth.usersessions",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "ninja",
 ]
 MIDDLEWARE = [
@@ -205,6 +208,33 @@ MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_RECOVERY_CODES_SHOW_ONCE = True
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = INSECURE_HTTP  # browsers allow passkeys on http://localhost
 MFA_FORMS = {"add_webauthn": "accounts.forms.AddKeyForm"}
+SOCIALACCOUNT_ADAPTER = "accounts.single_sign_on.adapter.SocialAdapter"
+SOCIALACCOUNT_PROVIDERS = {"openid_connect": {"provider_class": "accounts.single_sign_on.provider.BerthProvider"}}
+SOCIALACCOUNT_EMAIL_AUTHENTICATION_AUTO_CONNECT = True
+BERTH_OIDC_ISSUER = env.text("BERTH_OIDC_ISSUER", "")  # empty: no single sign-on
+BERTH_OIDC_CLIENT_ID = env.text("BERTH_OIDC_CLIENT_ID", "")
+BERTH_OIDC_CLIENT_SECRET = env.text("BERTH_OIDC_CLIENT_SECRET", "")
+BERTH_OIDC_NAME = env.text("BERTH_OIDC_NAME", "single sign-on")
+BERTH_OIDC_SCOPES = env.text("BERTH_OIDC_SCOPES", "openid profile email").replace(",", " ").split()
+BERTH_OIDC_TRUST_EMAIL = env.flag("BERTH_OIDC_TRUST_EMAIL")
+BERTH_OIDC_GROUPS_CLAIM = env.text("BERTH_OIDC_GROUPS_CLAIM", "groups")
+BERTH_OIDC_ADMIN_GROUP = env.text("BERTH_OIDC_ADMIN_GROUP", "")
+BERTH_OIDC_ONLY = env.flag("BERTH_OIDC_ONLY")
+try:
+    BERTH_OIDC_GROUPS = rules.parse_groups(env.text("BERTH_OIDC_GROUPS", ""))
+except ValueError as problem:
+    raise env.BadSetting("BERTH_OIDC_GROUPS", str(problem)) from None
+if BERTH_OIDC_ISSUER:
+    if _trouble := rules.issuer_problem(BERTH_OIDC_ISSUER, plain_http=INSECURE_HTTP):
+        raise env.BadSetting("BERTH_OIDC_ISSUER", _trouble)
+    if not BERTH_OIDC_CLIENT_ID:
+        raise env.BadSetting("BERTH_OIDC_CLIENT_ID", "is needed with BERTH_OIDC_ISSUER")
+    if not BERTH_OIDC_CLIENT_SECRET:
+        raise env.BadSetting("BERTH_OIDC_CLIENT_SECRET", "is needed with BERTH_OIDC_ISSUER")
+    if "openid" not in BERTH_OIDC_SCOPES:
+        raise env.BadSetting("BERTH_OIDC_SCOPES", "must hold openid")
+elif BERTH_OIDC_ONLY or BERTH_OIDC_GROUPS or BERTH_OIDC_ADMIN_GROUP:
+    raise env.BadSetting("BERTH_OIDC_ISSUER", "is needed: other settings of single sign-on are there")
 BERTH_STAFF_MFA = env.flag("BERTH_STAFF_MFA", True)
 BERTH_STAFF_NAMESPACES = ("admin", "monitor")  # what accounts/staff.py guards
 

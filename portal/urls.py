@@ -19,6 +19,7 @@ urlpatterns = [
     path("accounts/", include("allauth.account.urls")),
     path("accounts/mfa/", include("allauth.mfa.urls")),
     path("accounts/sessions/", include("allauth.usersessions.urls")),
+    path("accounts/sso/", include("accounts.sso_urls")),
     path("accounts/tokens/", include("accounts.urls")),
     path("workspaces/", include("portal.workspace_urls")),
     path("accounts/notifications/", include("accounts.news_urls")),

@@ -35,6 +35,16 @@ class Workspace(models.Model):
         null=True, blank=True, editable=False, help_text="nothing can be booked for it any more; its bills stay"
     )
 
+    directory_name = models.CharField(
+        "name in single sign-on",
+        max_length=80,
+        unique=True,
+        null=True,
+        blank=True,
+        validators=[no_control_characters],
+        help_text="as BERTH_OIDC_GROUPS names it: members come and go with the provider's groups",
+    )
+
     max_reservations = models.PositiveIntegerField("reservations at once", default=10)
     max_cores = models.DecimalField(
         "cores at once", max_digits=7, decimal_places=2, default=8, validators=[MinValueValidator(0)]
@@ -70,6 +80,9 @@ class Membership(models.Model):
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.MEMBER)
+    by_directory = models.BooleanField(
+        "by single sign-on", default=False, editable=False, help_text="goes when the provider's group does"
+    )
 
     class Meta:
         constraints = [

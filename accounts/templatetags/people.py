@@ -1,6 +1,7 @@
 """How people's things are told on pages."""
 
 from django import template
+from django.conf import settings
 
 register = template.Library()
 
@@ -13,6 +14,14 @@ SYSTEMS = (
     ("iPad", "iPad"),
     ("Mac OS X", "macOS"),
 )
+
+
+@register.simple_tag
+def single_sign_on() -> dict[str, object] | None:
+    """The provider that settings name: what it is called, and whether nothing else opens accounts."""
+    if not settings.BERTH_OIDC_ISSUER:
+        return None
+    return {"name": settings.BERTH_OIDC_NAME, "only": settings.BERTH_OIDC_ONLY}
 
 
 @register.filter

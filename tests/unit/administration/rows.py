@@ -6,6 +6,7 @@ from itertools import count
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from allauth.usersessions.models import UserSession
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import Group
@@ -13,7 +14,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 
-from accounts.models import User, Workspace
+from accounts.models import SshKey, User, Workspace
 from billing import payments
 from billing.accounts import account_of
 from billing.models import BudgetNotice, DailyCost, Discount, InvoiceDocument, InvoiceSeries, LedgerAudit, Rate
@@ -101,6 +102,8 @@ def _booked(user: User, node: Node, number: int) -> Reservation:
 
 def _of_a_person(user: User, number: int) -> None:
     make_token(user)
+    SshKey.objects.create(user=user, name="laptop", public_key="ssh-ed25519 AAAA", fingerprint=f"SHA256:{number}")
+    SocialAccount.objects.create(user=user, provider="https://login.example.org", uid=str(number))
     EmailAddress.objects.create(user=user, email=user.email, primary=True, verified=True)
     Authenticator.objects.create(user=user, type="totp", data={"secret": SECRETS["totp"]})
     session = SessionStore()

@@ -29,7 +29,8 @@ CASES = [(route, method) for route in [*OUR_PAGES, *OF_API] for method in route.
 NOTHING_THERE = {"admin/r/<path:content_type_id>/<path:object_id>/", "admin/<url>"}  # 404 for staff, too
 SIGNED = {"billing/webhooks/stripe"}  # by a machine, which has no token of a page (tests/unit/billing/test_webhook.py)
 BY_LINK = {"accounts/notifications/stop/<str:token>/"}  # the link in a mail is the proof
-SWITCHED_OFF = SIGNED | {"billing/invoices/<int:pk>/pay/"}  # 404 for everybody who would be let in
+# 404 for everybody who would be let in
+SWITCHED_OFF = SIGNED | {"billing/invoices/<int:pk>/pay/", "accounts/sso/start/", "accounts/sso/callback/"}
 BEFORE_LOG_IN = {"/admin/login/", "/admin/"}
 LEAD_OUT = {"admin/login/", "admin/logout/"}
 NOT_GIVEN = {403, 405}  # the admin offers no such deed on these rows, to nobody
