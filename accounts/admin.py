@@ -21,7 +21,17 @@ from django.utils import timezone
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from accounts import actions
-from accounts.models import ApiToken, AuditEntry, Membership, SshKey, User, Workspace
+from accounts.models import (
+    ApiToken,
+    AuditEntry,
+    Invitation,
+    Membership,
+    Notification,
+    NotificationChoice,
+    SshKey,
+    User,
+    Workspace,
+)
 from administration.base import BerthAdmin, Inline, Link, ReadOnlyAdmin
 
 # Allauth's own pages would let staff write a factor into another's account, and forget a session without ending it.
@@ -103,7 +113,7 @@ class WorkspaceAdmin(BerthAdmin):
     search_fields = ["name", "personal_of__username", "memberships__user__username"]
     readonly_fields = ["created_at", "see_also"]
     inlines = [MembershipInline]
-    instead_of_deleting = "Set its quota to 0 instead."
+    instead_of_deleting = "Set its quota to 0 instead, or let an owner close it."
 
     def links(self, row: Workspace) -> list[Link]:
         return [
@@ -122,6 +132,25 @@ class MembershipAdmin(BerthAdmin):
     list_filter = ["role"]
     list_select_related = ["workspace", "user"]
     search_fields = ["workspace__name", "user__username"]
+
+
+@admin.register(Invitation)
+class InvitationAdmin(ReadOnlyAdmin):
+    """Who was asked into a workspace. Its owners and managers ask; of the link's secret only a digest is kept."""
+
+    list_display = ["email", "workspace", "role", "invited_by", "created_at", "expires_at", "accepted_at", "revoked_at"]
+    list_filter = [
+        ("accepted_at", admin.EmptyFieldListFilter),
+        ("revoked_at", admin.EmptyFieldListFilter),
+        "expires_at",
+    ]
+    list_select_related = ["workspace", "invited_by"]
+    search_fields = ["email", "workspace__name"]
+    ordering = ["-created_at"]
+    exclude = ["digest"]
+
+    def audit_targets(self, row: Invitation) -> list[str]:
+        return [f"workspace:{row.workspace_id}"]
 
 
 @admin.register(ApiToken)
@@ -181,6 +210,29 @@ class AuditEntryAdmin(ReadOnlyAdmin):
     search_fields = ["actor_name", "action", "target"]
     date_hierarchy = "at"
     ordering = ["-at"]
+
+
+@admin.register(Notification)
+class NotificationAdmin(ReadOnlyAdmin):
+    """What somebody was told, and whether it was read and mailed."""
+
+    list_display = ["created_at", "user", "kind", "title", "read_at", "mailed_at", "mail_attempts"]
+    list_filter = ["kind", "created_at", "in_app", "by_mail"]
+    list_select_related = ["user"]
+    search_fields = ["user__username", "title", "key"]
+    date_hierarchy = "created_at"
+    ordering = ["-created_at", "-pk"]
+
+
+@admin.register(NotificationChoice)
+class NotificationChoiceAdmin(ReadOnlyAdmin):
+    """What somebody chose to hear; who never chose has no row and hears everything."""
+
+    list_display = ["user", "kind", "in_app", "by_mail"]
+    list_filter = ["kind", "in_app", "by_mail"]
+    list_select_related = ["user"]
+    search_fields = ["user__username"]
+    ordering = ["user__username", "kind"]
 
 
 @admin.register(EmailAddress)

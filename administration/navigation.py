@@ -30,6 +30,7 @@ GROUPS = (
             Entry("accounts.user", "person"),
             Entry("accounts.workspace", "groups"),
             Entry("accounts.membership", "badge"),
+            Entry("accounts.invitation", "forward_to_inbox"),
             Entry("auth.group", "shield_person"),
             Entry("account.emailaddress", "mail"),
             Entry("mfa.authenticator", "passkey"),

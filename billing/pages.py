@@ -21,6 +21,7 @@ class Desk:
     account: BillingAccount
     role: Role
     choices: list[Workspace]
+    usual: int  # the workspace that is shown without being asked for
 
     @property
     def workspace(self) -> Workspace:
@@ -32,19 +33,20 @@ class Desk:
 
     @property
     def query(self) -> str:
-        """Empty for the personal workspace, which is shown without being asked for."""
-        return "" if self.workspace.personal_of_id == self.user.pk else f"workspace={self.workspace.pk}"
+        """Empty for the workspace that its reader works in, unless that is a shared one, which may be switched away."""
+        alone = self.workspace.pk == self.usual and self.workspace.personal_of_id == self.user.pk
+        return "" if alone else f"workspace={self.workspace.pk}"
 
 
 def desk(request: HttpRequest) -> Desk:
-    """Of the workspace in the address, or of the personal one. Anybody else's does not exist."""
+    """Of the workspace in the address, or of the current one. Anybody else's does not exist."""
     assert isinstance(request.user, User)  # noqa: S101 - login_required has seen to it
     return desk_of(request.user, request.GET.get("workspace", ""))
 
 
 def desk_of(user: User, asked: str) -> Desk:
     """Raises Http404 for a workspace that `user` is no member of."""
-    chosen = current_workspace(user).pk
+    chosen = usual = current_workspace(user).pk
     if asked:
         if not (asked.isascii() and asked.isdigit() and len(asked) < 19):
             raise Http404
@@ -54,7 +56,7 @@ def desk_of(user: User, asked: str) -> Desk:
     if chosen not in roles:
         raise Http404
     workspaces = sorted((row.workspace for row in roles.values()), key=lambda row: row.personal_of_id != user.pk)
-    return Desk(user, account_of(chosen), Role(roles[chosen].role), workspaces)
+    return Desk(user, account_of(chosen), Role(roles[chosen].role), workspaces, usual)
 
 
 def asked_month(text: str, account: BillingAccount, now: datetime) -> date:

@@ -26,6 +26,7 @@ from portal.api_quotes import router as quotes_router
 from portal.api_reservations import router as reservations_router
 from portal.api_volumes import router as volumes_router
 from portal.api_waiting import router as waiting_router
+from portal.api_workspaces import router as workspaces_router
 from portal.problems import MEDIA_TYPE, problem
 from reservations import actions, waiting
 from reservations.access import CannotRestrict
@@ -113,6 +114,7 @@ api = Api(
 api.add_router("/reservations", reservations_router)
 api.add_router("/volumes", volumes_router)
 api.add_router("/waiting", waiting_router)
+api.add_router("/workspaces", workspaces_router)
 api.add_router("/billing", billing_router)
 api.add_router("/quotes", quotes_router)
 api.add_router("/notifications", notifications_router)

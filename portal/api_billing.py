@@ -13,6 +13,7 @@ from ninja import Field, Query, Router, Schema
 from pydantic import AfterValidator
 
 from accounts.models import User
+from accounts.workspaces import personal_workspace
 from billing import affording, documents, ledger, ledger_page, months, payments, pricing, spending, usage
 from billing.forms import parse_month
 from billing.models import Invoice, InvoiceLine, LedgerEntry
@@ -190,7 +191,8 @@ def _user(request: HttpRequest) -> User:
 
 
 def _desk(request: HttpRequest, workspace: int | None) -> Desk:
-    return desk_of(_user(request), str(workspace or ""))
+    user = _user(request)
+    return desk_of(user, str(workspace or personal_workspace(user).pk))
 
 
 @router.get(

@@ -10,8 +10,7 @@ from django.utils import timezone
 from ninja import Field, Router, Schema
 
 from accounts.models import User
-from accounts.workspaces import current_workspace
-from portal.api_reservations import BookingIn, booking_of
+from portal.api_reservations import BookingIn, booking_of, workspace_for
 from portal.problems import Problem
 from reservations import offers
 from reservations.actions import InvalidBooking
@@ -77,7 +76,7 @@ class QuoteIn(BookingIn):
 )
 def quote(request: HttpRequest, payload: QuoteIn) -> Any:
     assert isinstance(request.user, User)  # noqa: S101 - the bearer token has seen to it
-    workspace = current_workspace(request.user)
+    workspace = workspace_for(request.user, payload.workspace)
     found = offers.quote_booking(booking_of(payload, workspace.pk), workspace, timezone.now(), copies=payload.copies)
     if found.problems or found.details is None:
         raise InvalidBooking(found.problems)

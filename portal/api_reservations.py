@@ -11,8 +11,8 @@ from django.utils import timezone
 from ninja import Field, Header, Query, Router, Schema, Status
 from pydantic import AfterValidator, AwareDatetime, ConfigDict, StrictBool, StrictInt, StrictStr, field_validator
 
-from accounts.models import User
-from accounts.workspaces import current_workspace
+from accounts.models import User, Workspace
+from accounts.workspaces import personal_workspace
 from portal.problems import Problem
 from reservations import access, actions, batches, extending, logs
 from reservations.actions import Booking, InvalidBooking
@@ -31,6 +31,9 @@ def _without_nul(value: str) -> str:
 
 
 Word = Annotated[str, AfterValidator(_without_nul)]  # PostgreSQL has no text with a NUL in it
+
+
+Number = Annotated[int, Field(ge=1, le=2**63 - 1)]
 
 
 class BookingIn(Schema):
@@ -57,6 +60,7 @@ class BookingIn(Schema):
     storage_gb: int | None = Field(None, ge=1, le=10_000)
     volume: Word | None = Field(None, max_length=60, description="The name of a kept volume, with C3")
     name: str = Field("", max_length=60)
+    workspace: Number | None = Field(None, description="A number of /workspaces; left out, your personal one")
 
 
 class EndpointOut(Schema):
@@ -89,6 +93,8 @@ class ReservationOut(Schema):
 
     id: int
     name: str
+    workspace: int
+    booked_by: str | None
     state: str
     reason: str
     notes: list[str] = []
@@ -116,6 +122,8 @@ class ReservationOut(Schema):
         return cls(
             id=row.pk,
             name=row.name,
+            workspace=row.workspace_id,
+            booked_by=row.created_by.username if row.created_by else None,
             state=row.state,
             reason=row.reason,
             notes=row.notes,
@@ -155,11 +163,12 @@ def create(
     idempotency_key: Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)] = None,
 ) -> Any:
     user = _user(request)
-    workspace = current_workspace(user)
-    once = (idempotency_key, payload.model_dump_json()) if idempotency_key else None
+    unsaid = {"workspace"} if payload.workspace is None else None  # a key of before there was a choice stays the same
+    once = (idempotency_key, payload.model_dump_json(exclude=unsaid)) if idempotency_key else None
     # A repeated key first: what it booked may not be offered any more.
     reservation = actions.earlier(user, once) if once else None
     if reservation is None:
+        workspace = workspace_for(user, payload.workspace)
         reservation, _ = actions.book(
             booking=booking_of(payload, workspace.pk), workspace=workspace, by=user, now=timezone.now(), once=once
         )
@@ -173,7 +182,7 @@ def create(
         key.refresh_from_db()
     # Credentials are sealed in one place only; they never change.
     now = _answer(reservation.pk, request)
-    first = ReservationOut(**(key.answer or {}), credentials=now.credentials, connect=now.connect)
+    first = ReservationOut(**now.model_dump() | (key.answer or {}))  # which may be from before a field was there
     return Status(201, first)
 
 
@@ -229,6 +238,18 @@ def _answer(pk: int, request: HttpRequest) -> ReservationOut:
     return ReservationOut.of(row, request, may_act=user_can_act(_user(request), row))
 
 
+def workspace_for(user: User, asked: int | None) -> Workspace:
+    """For which it is: the personal one, whatever was chosen in the browser, so that a script does what it did."""
+    if asked is None:
+        return personal_workspace(user)
+    found = Workspace.objects.of(user).filter(pk=asked).first()
+    if found is None:
+        raise InvalidBooking({"workspace": f"There is no workspace {asked}, or you are not a member of it."})
+    if found.closed_at is not None:
+        raise InvalidBooking({"workspace": f"The workspace {found.name} is closed; nothing can be booked for it."})
+    return found
+
+
 def booking_of(payload: BookingIn, workspace_id: int) -> Booking:
     problems = {}
     service = Service.objects.select_related("default_size").filter(slug=payload.service, active=True).first()
@@ -280,6 +301,7 @@ def size_of(
 
 class Filter(Schema):
     live: bool | None = None
+    workspace: Number | None = Field(None, description="A number of /workspaces; left out, all of yours")
     limit: int = Field(100, ge=1, le=MOST_AT_ONCE)
     offset: int = Field(0, ge=0, le=1_000_000)
 
@@ -291,6 +313,8 @@ class Filter(Schema):
 )
 def read_all(request: HttpRequest, found: Query[Filter]) -> Any:
     rows = Reservation.objects.visible_to(_user(request)).for_pages().order_by("-created_at", "-pk")
+    if found.workspace is not None:
+        rows = rows.filter(workspace=get_object_or_404(Workspace.objects.of(_user(request)), pk=found.workspace))
     if found.live is not None:
         rows = rows.live() if found.live else rows.past()
     page = list(rows[found.offset : found.offset + found.limit])

@@ -11,8 +11,7 @@ from ninja import Router, Schema, Status
 from pydantic import ConfigDict
 
 from accounts.models import User
-from accounts.workspaces import current_workspace
-from portal.api_reservations import BookingIn, ReservationOut, booking_of
+from portal.api_reservations import BookingIn, ReservationOut, booking_of, workspace_for
 from portal.problems import Problem
 from reservations import waiting
 from reservations.models import Reservation, WaitingEntry
@@ -82,7 +81,7 @@ def _user(request: HttpRequest) -> User:
 )
 def join(request: HttpRequest, payload: BookingIn) -> Any:
     user = _user(request)
-    workspace = current_workspace(user)
+    workspace = workspace_for(user, payload.workspace)
     booking = booking_of(payload, workspace.pk)
     entry = waiting.join(booking=booking, workspace=workspace, by=user, now=timezone.now())
     return Status(201, WaitingOut.of(_get(request, entry.pk)))

@@ -24,7 +24,7 @@ SECRETS = (
     (re.compile(r"\bberth_[\w-]{16,}"), HIDDEN),  # tokens of the API
     (re.compile(r"\b((?:sk|rk)_(?:live|test)|whsec)_\w+"), HIDDEN),  # Stripe's
     (re.compile(r"((?<!\w)\w+://[^\s:/@]*):[^\s/@]+@"), rf"\1:{HIDDEN}@"),  # password in an address
-    (re.compile(r"(/password/reset/key/|/confirm-email/)[^/\s\"']+"), rf"\1{HIDDEN}"),
+    (re.compile(r"(/password/reset/key/|/confirm-email/|/workspaces/join/)[^/\s\"']+"), rf"\1{HIDDEN}"),
     (
         re.compile(
             r"(?i)(?<![\w-])([\w-]*(?:password|passwd|secret|token|credentials?|apikey|(?:api|secret|access|private)[_-]key"

@@ -188,6 +188,8 @@ ACCESS = {
     "api/v1/quotes": Access.MEMBER,
     "api/v1/notifications": Access.MEMBER,
     "api/v1/notifications/<int:pk>/read": Access.OWNER,
+    "api/v1/workspaces": Access.MEMBER,
+    "api/v1/workspaces/<int:pk>/members": Access.OWNER,
     "api/v1/volumes": Access.MEMBER,
     "api/v1/volumes/<int:pk>": Access.OWNER,
     "api/v1/waiting": Access.MEMBER,

@@ -14,7 +14,8 @@ from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 
-from accounts.models import SshKey, User, Workspace
+from accounts.models import Invitation, Notice, NotificationChoice, SshKey, User, Workspace
+from accounts.notifying import News, tell
 from billing import payments
 from billing.accounts import account_of
 from billing.models import BudgetNotice, DailyCost, Discount, InvoiceDocument, InvoiceSeries, LedgerAudit, Rate
@@ -102,8 +103,19 @@ def _booked(user: User, node: Node, number: int) -> Reservation:
 
 def _of_a_person(user: User, number: int) -> None:
     make_token(user)
+    tell([News(user.pk, Notice.ENDED, f"ended:{number}", "It has ended", "", "/reservations/")], now=timezone.now())
+    NotificationChoice.objects.create(user=user, kind=Notice.STARTED, by_mail=False)
     SshKey.objects.create(user=user, name="laptop", public_key="ssh-ed25519 AAAA", fingerprint=f"SHA256:{number}")
     SocialAccount.objects.create(user=user, provider="https://login.example.org", uid=str(number))
+    now = timezone.now()
+    Invitation.objects.create(
+        workspace=workspace_of(user),
+        email=f"guest{number}@example.org",
+        digest=f"{number:064}",
+        invited_by=user,
+        created_at=now,
+        expires_at=now + HOUR,
+    )
     EmailAddress.objects.create(user=user, email=user.email, primary=True, verified=True)
     Authenticator.objects.create(user=user, type="totp", data={"secret": SECRETS["totp"]})
     session = SessionStore()

@@ -184,7 +184,7 @@ def _number(route: Route, ground: Ground) -> str:
     if "/tokens/" in route.path:
         make_token(ground.owner)
         return str(ApiToken.objects.filter(user=ground.owner, revoked_at=None)[0].pk)
-    if route.path.startswith("workspaces/"):
+    if "workspaces/<int" in route.path:
         return str(_team(ground).pk)
     if "notifications/" in route.path:
         tell([News(ground.owner.pk, Notice.STARTED, "k", f"{CANARY} runs", "", "/reservations/")], now=timezone.now())

@@ -9,6 +9,9 @@ from decimal import Decimal
 import pytest
 from django.db import connection
 
+from accounts import teams
+from accounts.models import Workspace
+from accounts.permissions import NotAllowed
 from compute.capacity import NoCapacity
 from compute.load_steps import wrong_steps
 from compute.models import Allocation
@@ -17,7 +20,7 @@ from reservations.actions import OverQuota
 from reservations.claims import claim
 from reservations.models import Event, Reservation
 from reservations.transitions import Stale
-from tests.factories import NOW, make_booking, make_node, make_reservation, make_user, workspace_of
+from tests.factories import NOW, make_booking, make_node, make_reservation, make_team, make_user, workspace_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -124,3 +127,40 @@ def test_deleted_by_many_at_once_it_ends_once() -> None:
     assert answers.count(True) == 1
     assert not any(isinstance(answer, Stale) for answer in answers)
     assert Event.objects.filter(new_state="ending").count() == 1
+
+
+def test_two_members_at_once_stay_within_the_quota_of_their_workspace() -> None:
+    people = [make_user() for _ in range(4)]
+    workspace = make_team("Crew", owner=people[0], member=people[1:])
+    Workspace.objects.filter(pk=workspace.pk).update(max_reservations=2, max_cores=1)
+    make_node(ram_mib=65_536, cores=Decimal(64))
+    booking = make_booking()
+
+    def book(number: int) -> object:
+        return actions.book(booking=booking, workspace=workspace, by=people[number % 4], now=NOW)[0]
+
+    answers = at_once(8, book, 4)
+
+    refused = [answer for answer in answers if isinstance(answer, OverQuota)]
+    assert sum(isinstance(answer, Reservation) for answer in answers) == 2
+    assert len(refused) == 6
+    assert str(refused[0]).startswith("Over the quota of Crew: this would make 3 reservations at once")
+
+
+def test_a_member_who_is_removed_while_booking_books_before_or_not_at_all() -> None:
+    olga, ben = make_user(), make_user()
+    workspace = make_team("Crew", owner=olga, member=ben)
+    make_node(ram_mib=65_536, cores=Decimal(64))
+    booking = make_booking()
+
+    def work(number: int) -> object:
+        if number == 2:
+            teams.remove_member(workspace=workspace, user=ben, by=olga, now=NOW)
+            return Reservation.objects.filter(workspace=workspace).count()
+        return actions.book(booking=booking, workspace=workspace, by=ben, now=NOW)[0]
+
+    answers = at_once(6, work, 3)
+
+    booked = [answer for answer in answers if isinstance(answer, Reservation)]
+    assert len(booked) + sum(isinstance(answer, NotAllowed) for answer in answers) == 5
+    assert answers[2] == len(booked) == Reservation.objects.count()
