@@ -58,3 +58,24 @@ def _caller(request: HttpRequest) -> str:
             return str(address.ipv4_mapped)
         address = ipaddress.IPv6Network((address.packed, 64), strict=False).network_address
     return str(address)
+
+
+def is_over(name: str, most: int) -> bool:
+    """Counts one more of this name; whether those are more than `most` within the minute."""
+    key = f"berth:counted:{name}"
+    cache.add(key, 0, WINDOW_S)
+    try:
+        return int(cache.incr(key)) > most
+    except ValueError:  # the window ended just now
+        cache.set(key, 1, WINDOW_S)
+        return most < 1
+
+
+def is_over_here(request: HttpRequest, name: str, most: int) -> bool:
+    """The same for the address that asks."""
+    return is_over(f"{name}:{_caller(request)}", most)
+
+
+def was_over_here(request: HttpRequest, name: str, most: int) -> bool:
+    """Whether this address had more than `most` within the minute; counts nothing."""
+    return int(cache.get(f"berth:counted:{name}:{_caller(request)}") or 0) > most

@@ -12,7 +12,7 @@ from decimal import Decimal
 from django.conf import settings
 from django.db.models import Q, Sum
 
-from billing import ledger, months, pricing, spending, usage
+from billing import ledger, months, pricing, spending, tariffs, usage
 from billing.accounts import account_of
 from billing.models import BillingAccount, LedgerEntry
 from billing.pricing import NOTHING, Size, Terms
@@ -30,17 +30,89 @@ class Committed:
     held: Decimal = NOTHING  # of what is booked and not in the ledger yet
 
 
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a workspace with a budget or a limit has left, as it was read; `owed` and `untaxed` matter with a limit."""
+
+    account: BillingAccount
+    committed: Committed
+    owed: Decimal = NOTHING
+    untaxed: Decimal = NOTHING
+
+    @classmethod
+    def of(cls, account: BillingAccount, now: datetime) -> "Means | None":
+        """None when neither a budget stops it nor a limit."""
+        if not _stops(account) and account.credit_limit is None:
+            return None
+        if account.credit_limit is None:
+            return cls(account, commitments(account, now))
+        entries = ledger.of_account(account)
+        # What no invoice has yet, so that its tax is still to come.
+        untaxed = entries.usage().filter(line=None).total()
+        return cls(account, commitments(account, now), entries.total(), untaxed)
+
+    def refusal(self, added: Mapping[date, Decimal]) -> str:
+        """Why so much more by month may not be spent; empty when it may."""
+        price = sum(added.values(), NOTHING)
+        if self.account.credit_limit is not None and (problem := self._over_limit(price)):
+            return problem
+        return _over_budget(self.account, self.committed, added) if _stops(self.account) else ""
+
+    def _over_limit(self, price: Decimal) -> str:
+        would_owe = self.owed + with_tax(self.untaxed + self.committed.held + price) - self.untaxed
+        limit = self.account.credit_limit or NOTHING
+        if would_owe <= limit:
+            return ""
+        left = max(limit - (would_owe - with_tax(price)), NOTHING)
+        what = "prepaid credit" if not limit else f"limit of {money(limit)}"
+        return (
+            f"This costs {money(with_tax(price))}, and {money(left)} of the {what} of {self.account.workspace} is left"
+            " after what is booked already."
+        )
+
+
 def refusal(wanted: Wanted, quote: Quote, *, reservation_id: int | None = None, now: datetime) -> str:
     """Why the workspace may not spend this, as a sentence; empty when it may (see reservations.pricing.Prices)."""
     account = account_of(wanted.workspace_id)
-    budgeted = account.hard_stop and account.monthly_budget is not None
-    if not budgeted and account.credit_limit is None:
-        return ""
-    added = _added(account, wanted, quote, reservation_id)
-    committed = commitments(account, now)
-    if account.credit_limit is not None and (problem := _over_limit(account, committed, sum(added.values(), NOTHING))):
-        return problem
-    return _over_budget(account, committed, added) if budgeted else ""
+    means = Means.of(account, now)
+    return means.refusal(_added(account, wanted, quote, reservation_id)) if means else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prolonged:
+    """A booking that would end later, asked about for many ends: everything was read once."""
+
+    wanted: Wanted
+    terms: Terms
+    means: Means | None
+    before: Mapping[date, Decimal]
+
+    @classmethod
+    def of(cls, wanted: Wanted, terms: Terms, until: datetime, *, reservation_id: int, now: datetime) -> "Prolonged":
+        """`wanted` ends at the latest end that will be asked about; the booking of these terms ends `until`."""
+        account = account_of(wanted.workspace_id)
+        means, before = Means.of(account, now), {}
+        if means:
+            row = Reservation.objects.get(pk=reservation_id)
+            before = _by_month([(row.start, row.end)], usage.size_of(row), usage.terms_of(row), account)
+        return cls(wanted, tariffs.extended(terms, wanted.workspace_id, until, wanted.end), means, before)
+
+    def price(self, end: datetime) -> Decimal:
+        return pricing.cost([(self.wanted.start, end)], self._size, self.terms).amount
+
+    def refusal(self, end: datetime) -> str:
+        if self.means is None:
+            return ""
+        parts = _by_month([(self.wanted.start, end)], self._size, self.terms, self.means.account)
+        return self.means.refusal({month: amount - self.before.get(month, NOTHING) for month, amount in parts.items()})
+
+    @property
+    def _size(self) -> Size:
+        return Size(self.wanted.cores, self.wanted.ram_mib, self.wanted.storage_gb)
+
+
+def _stops(account: BillingAccount) -> bool:
+    return account.hard_stop and account.monthly_budget is not None
 
 
 def _added(account: BillingAccount, wanted: Wanted, quote: Quote, reservation_id: int | None) -> dict[date, Decimal]:
@@ -91,22 +163,6 @@ def _by_month(
 ) -> dict[date, Decimal]:
     parts = pricing.by_month(intervals, size, terms, account.zone)
     return {month: part.amount for month, part in parts.items()}
-
-
-def _over_limit(account: BillingAccount, committed: Committed, price: Decimal) -> str:
-    entries = ledger.of_account(account)
-    owed = entries.total()
-    untaxed = entries.usage().filter(line=None).total()  # what no invoice has yet, so that its tax is still to come
-    would_owe = owed + with_tax(untaxed + committed.held + price) - untaxed
-    limit = account.credit_limit or NOTHING
-    if would_owe <= limit:
-        return ""
-    left = max(limit - (would_owe - with_tax(price)), NOTHING)
-    what = "prepaid credit" if not limit else f"limit of {money(limit)}"
-    return (
-        f"This costs {money(with_tax(price))}, and {money(left)} of the {what} of {account.workspace} is left"
-        " after what is booked already."
-    )
 
 
 def _over_budget(account: BillingAccount, committed: Committed, added: Mapping[date, Decimal]) -> str:

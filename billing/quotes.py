@@ -6,13 +6,13 @@ from decimal import Decimal
 from typing import Any
 
 from billing import pricing, tariffs, usage
-from billing.affording import refusal
+from billing.affording import Prolonged, refusal
 from billing.explaining import details
 from billing.pricing import Size, Terms
 from reservations.models import Reservation
 from reservations.pricing import Quote, Wanted
 
-__all__ = ["changes", "cost_so_far", "details", "per_hour", "quote", "refusal"]
+__all__ = ["changes", "cost_so_far", "details", "per_hour", "prolonged", "quote", "refusal"]
 
 
 def per_hour(sizes: Iterable[tuple[Decimal, int]], *, now: datetime) -> list[Decimal]:
@@ -40,6 +40,13 @@ def quote(wanted: Wanted, *, terms: dict[str, Any] | None = None, until: datetim
 def changes(workspace_id: int, start: datetime, end: datetime) -> list[datetime]:
     """The instants within at which another price begins to hold for the workspace, in order."""
     return [price.since for price in tariffs.terms_for(workspace_id, start, end).prices[1:]]
+
+
+def prolonged(
+    wanted: Wanted, *, terms: dict[str, Any], until: datetime, reservation_id: int, now: datetime
+) -> Prolonged:
+    """What a booking that ends `until` would cost with later ends, and whether it may be spent; read once."""
+    return Prolonged.of(wanted, Terms.from_json(terms), until, reservation_id=reservation_id, now=now)
 
 
 def cost_so_far(*, reservation_id: int, now: datetime) -> Decimal:

@@ -31,6 +31,8 @@ from portal.problems import MEDIA_TYPE, problem
 from reservations import actions, waiting
 from reservations.access import CannotRestrict
 from reservations.extending import CannotExtend
+from reservations.restarting import CannotRestart
+from reservations.shortening import CannotShorten
 
 logger = logging.getLogger(__name__)
 TOUCH_EVERY = timedelta(minutes=1)
@@ -143,6 +145,20 @@ def _no_capacity(request: HttpRequest, error: NoCapacity) -> HttpResponse:
     return problem(409, "no_capacity", str(error), next_slot=error.next_slot)
 
 
+Conflict = (
+    actions.OverQuota
+    | actions.CannotAfford
+    | actions.VolumeTaken
+    | actions.VolumeInUse
+    | CannotExtend
+    | CannotRestrict
+    | CannotShorten
+    | CannotRestart
+    | waiting.CannotJoin
+    | waiting.OfferOver
+)
+
+
 @api.exception_handler(actions.OverQuota)
 @api.exception_handler(actions.CannotAfford)
 @api.exception_handler(actions.VolumeTaken)
@@ -151,17 +167,9 @@ def _no_capacity(request: HttpRequest, error: NoCapacity) -> HttpResponse:
 @api.exception_handler(CannotRestrict)
 @api.exception_handler(waiting.CannotJoin)
 @api.exception_handler(waiting.OfferOver)
-def _conflict(
-    request: HttpRequest,
-    error: actions.OverQuota
-    | actions.CannotAfford
-    | actions.VolumeTaken
-    | actions.VolumeInUse
-    | CannotExtend
-    | CannotRestrict
-    | waiting.CannotJoin
-    | waiting.OfferOver,
-) -> HttpResponse:
+@api.exception_handler(CannotShorten)
+@api.exception_handler(CannotRestart)
+def _conflict(request: HttpRequest, error: Conflict) -> HttpResponse:
     return problem(409, error.code, str(error))
 
 

@@ -1,5 +1,7 @@
 """The API's reservations."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Self
@@ -14,7 +16,7 @@ from pydantic import AfterValidator, AwareDatetime, ConfigDict, StrictBool, Stri
 from accounts.models import User, Workspace
 from accounts.workspaces import personal_workspace
 from portal.problems import Problem
-from reservations import access, actions, batches, extending, logs
+from reservations import access, actions, batches, extending, extensions, logs, renaming, restarting, shortening
 from reservations.actions import Booking, InvalidBooking
 from reservations.models import Endpoint, IdempotencyKey, Reservation, Service, Size, StorageProfile, WorkspaceVolume
 from reservations.permissions import actionable, check_user_can_act, user_can_act
@@ -22,6 +24,7 @@ from reservations.sizes import CustomSize
 
 router = Router(tags=["reservations"])
 MOST_AT_ONCE = 500
+MOST_YEARS = 100
 
 
 def _without_nul(value: str) -> str:
@@ -340,12 +343,84 @@ def delete(request: HttpRequest, pk: int) -> Any:
     return Status(202, _answer(pk, request))
 
 
-class ExtensionIn(Schema):
-    """How much later it shall end."""
+class NameIn(Schema):
+    """What it shall be called; empty: as its service."""
 
     model_config = ConfigDict(extra="forbid")
 
-    hours: Decimal = Field(ge=-100_000, le=100_000, max_digits=12, examples=[1])
+    name: str = Field(max_length=10_000, examples=["the shop's cache"], description="At most 60 characters")
+
+
+@router.patch(
+    "/{int:pk}",
+    response={200: ReservationOut, 404: Problem, 422: Problem, 401: Problem},
+    summary="Give it another name",
+)
+def rename(request: HttpRequest, pk: int, payload: NameIn) -> Any:
+    renaming.rename(reservation=_get_to_act(request, pk), name=payload.name, by=_user(request), now=timezone.now())
+    return _answer(pk, request)
+
+
+class ExtensionIn(Schema):
+    """How much later it shall end, or when: one of both."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    hours: Decimal | None = Field(None, ge=-100_000, le=100_000, max_digits=12, examples=[1])
+    end: AwareDatetime | None = Field(None, examples=[None])
+
+    def later_by(self, end: datetime) -> timedelta:
+        """How much later than `end`; less than nothing is earlier."""
+        if self.hours is not None and self.end is None:
+            return timedelta(seconds=float(self.hours * 3600))
+        if self.end is None or self.hours is not None:
+            raise InvalidBooking({"hours": "Say by how many hours, or its new end: one of both."})
+        if abs(self.end.year - end.year) > MOST_YEARS:
+            raise InvalidBooking({"end": "This is no end that a reservation can have."})
+        return self.end - end
+
+    @contextmanager
+    def naming_the_field(self) -> Iterator[None]:
+        """What is wrong with the length is said at the field that gave it."""
+        try:
+            yield
+        except InvalidBooking as problem:
+            names = {"hours": "hours" if self.end is None else "end"}
+            raise InvalidBooking({names.get(name, name): text for name, text in problem.problems.items()}) from problem
+
+
+class ExtensionOut(Schema):
+    """An extension that fits now; `price` is that of the whole, `more` what is added to it."""
+
+    hours: Decimal
+    end: datetime
+    price: Decimal
+    more: Decimal
+
+
+class ExtensionsOut(Schema):
+    """What fits now, shortest first. Nothing is held by asking."""
+
+    latest: datetime = Field(description="The latest end that it could have; today's end when it cannot be extended")
+    reason: str = Field(description="Why not later")
+    extensions: list[ExtensionOut]
+
+
+@router.get(
+    "/{int:pk}/extensions",
+    response={200: ExtensionsOut, 404: Problem, 401: Problem},
+    summary="By how much it can be extended, and at what price",
+)
+def read_extensions(request: HttpRequest, pk: int) -> Any:
+    found = extensions.offers(_get(request, pk), timezone.now())
+    return ExtensionsOut(
+        latest=found.latest,
+        reason=found.why,
+        extensions=[
+            ExtensionOut(hours=Decimal(each.minutes) / 60, end=each.end, price=each.price, more=each.more)
+            for each in found.extensions
+        ],
+    )
 
 
 @router.post(
@@ -355,8 +430,9 @@ class ExtensionIn(Schema):
 )
 def extend(request: HttpRequest, pk: int, payload: ExtensionIn) -> Any:
     reservation = _get_to_act(request, pk)
-    length = timedelta(seconds=float(payload.hours * 3600))
-    extending.extend(reservation=reservation, length=length, by=_user(request), now=timezone.now())
+    length = payload.later_by(reservation.end)
+    with payload.naming_the_field():
+        extending.extend(reservation=reservation, length=length, by=_user(request), now=timezone.now())
     return _answer(pk, request)
 
 
@@ -430,6 +506,34 @@ def read_logs(request: HttpRequest, pk: int, asked: Query[LogFilter]) -> Any:
         problem=found.problem,
         cursor=None if found.cursor is None else str(found.cursor),
     )
+
+
+class ShorteningIn(ExtensionIn):
+    """How much earlier it shall end, or when: one of both."""
+
+
+@router.post(
+    "/{int:pk}/shorten",
+    response={200: ReservationOut, 404: Problem, 409: Problem, 422: Problem, 401: Problem},
+    summary="Let it end earlier; what it held after that is free at once",
+)
+def shorten(request: HttpRequest, pk: int, payload: ShorteningIn) -> Any:
+    reservation = _get_to_act(request, pk)
+    later_by = payload.later_by(reservation.end)
+    length = later_by if payload.end is None else -later_by
+    with payload.naming_the_field():
+        shortening.shorten(reservation=reservation, length=length, by=_user(request), now=timezone.now())
+    return _answer(pk, request)
+
+
+@router.post(
+    "/{int:pk}/restart",
+    response={202: ReservationOut, 404: Problem, 409: Problem, 401: Problem},
+    summary="Stop it and start it again; place, address and data stay",
+)
+def restart(request: HttpRequest, pk: int) -> Any:
+    restarting.restart(reservation=_get_to_act(request, pk), by=_user(request), now=timezone.now())
+    return Status(202, _answer(pk, request))
 
 
 def _get(request: HttpRequest, pk: int) -> Reservation:

@@ -25,6 +25,7 @@ SECRETS = (
     (re.compile(r"\b((?:sk|rk)_(?:live|test)|whsec)_\w+"), HIDDEN),  # Stripe's
     (re.compile(r"((?<!\w)\w+://[^\s:/@]*):[^\s/@]+@"), rf"\1:{HIDDEN}@"),  # password in an address
     (re.compile(r"(/password/reset/key/|/confirm-email/|/workspaces/join/)[^/\s\"']+"), rf"\1{HIDDEN}"),
+    (re.compile(r"(/reservations/calendar/)[\w=%-]{16,}\.ics"), rf"\1{HIDDEN}.ics"),
     (
         re.compile(
             r"(?i)(?<![\w-])([\w-]*(?:password|passwd|secret|token|credentials?|apikey|(?:api|secret|access|private)[_-]key"

@@ -75,9 +75,9 @@ def route_of(request: HttpRequest) -> str:
 
 
 def path_of(request: HttpRequest) -> str:
-    """The path for the log: without what is asked (?…), and without the keys that mails lead to."""
+    """The path for the log: without what is asked (?…), the keys that mails lead to, and secret addresses."""
     found = request.resolver_match
-    if found and {"key", "uidb36"} & found.kwargs.keys():
+    if found and {"key", "uidb36", "secret"} & found.kwargs.keys():
         return f"/{found.route}"
     return request.path[:200]
 

@@ -54,7 +54,7 @@ def prolong(*, reservation: Reservation, length: timedelta, by: User, now: datet
     row = Reservation.objects.select_for_update(no_key=True).get(pk=reservation.pk)
     _check(row, workspace, length, now)
     quote = quoted(row, row.end + length)
-    if problem := prices().refusal(_wanted(row, row.end + length), quote, reservation_id=row.pk, now=now):
+    if problem := prices().refusal(wanted(row, row.end + length), quote, reservation_id=row.pk, now=now):
         raise actions.CannotAfford(problem)
     # As in a booking, before the lock of placing.
     if row.kept_volume_id and Reservation.objects.with_volume(row.kept_volume_id, row.end, row.end + length).exists():
@@ -64,12 +64,19 @@ def prolong(*, reservation: Reservation, length: timedelta, by: User, now: datet
     return row
 
 
+def refusal(row: Reservation, now: datetime) -> str:
+    """Why it cannot go on, whatever the length; empty when it may."""
+    if State(row.state).final or row.state == State.ENDING or row.end <= now:
+        return "It is over already; book it again."
+    if row.state == State.OFFERED:
+        return "It is only offered yet; take the offer first."
+    return ""
+
+
 def _check(row: Reservation, workspace: Workspace, length: timedelta, now: datetime) -> None:
     step = timedelta(minutes=settings.BERTH_STEP_MINUTES)
-    if State(row.state).final or row.state == State.ENDING or row.end <= now:
-        raise CannotExtend("It is over already; book it again.")
-    if row.state == State.OFFERED:
-        raise CannotExtend("It is only offered yet; take the offer first.")
+    if problem := refusal(row, now):
+        raise CannotExtend(problem)
     if length <= timedelta(0):
         raise actions.InvalidBooking({"hours": "The extension must be longer than zero."})
     if length % step:
@@ -91,11 +98,12 @@ def _hold(row: Reservation, workspace: Workspace, end: datetime) -> None:
 
 
 def quoted(row: Reservation, end: datetime) -> Quote:
-    """The price of the whole if it ends then: what was booked as it was quoted, the rest at today's rates."""
-    return prices().quote(_wanted(row, end), terms=row.terms, until=row.end)
+    """The price of the whole if it ends then, earlier or later: as it was quoted, what is added at today's rates."""
+    return prices().quote(wanted(row, end), terms=row.terms, until=row.end)
 
 
-def _wanted(row: Reservation, end: datetime) -> Wanted:
+def wanted(row: Reservation, end: datetime) -> Wanted:
+    """What to ask the price of, if it ends then."""
     storage_gb = 0 if row.kept_volume_id else row.storage_gb
     return Wanted(
         workspace_id=row.workspace_id,

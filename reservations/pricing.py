@@ -56,6 +56,16 @@ class Details:
     budget_left: Decimal | None
 
 
+class Prolonged(Protocol):
+    """A booking that would end later: answers for many ends from what was read once."""
+
+    def price(self, end: datetime) -> Decimal:
+        """Of the whole if it ends then, as `Prices.quote` says it."""
+
+    def refusal(self, end: datetime) -> str:
+        """Why this may not be spent, as `Prices.refusal` says it. What is refused is refused for later ends, too."""
+
+
 class Prices(Protocol):
     """The questions that billing answers. Amounts are in the currency of the settings."""
 
@@ -84,6 +94,11 @@ class Prices(Protocol):
         With `reservation_id` it is that booking which would become so. Asked in the transaction that books, with the
         workspace's row locked, so that two bookings cannot both spend the last cent.
         """
+
+    def prolonged(
+        self, wanted: Wanted, *, terms: dict[str, Any], until: datetime, reservation_id: int, now: datetime
+    ) -> Prolonged:
+        """What extending the booking with these terms, which ends `until`, comes to for ends up to that of `wanted`."""
 
 
 def prices() -> Prices:

@@ -1,6 +1,6 @@
 """What a workspace holds at the same time, and whether one more booking stays within its quota."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -32,9 +32,22 @@ class Use:
 
 
 def peak_use(holds: Sequence[Hold], start: datetime, end: datetime) -> Use:
-    """The most of each kind that `holds` hold at any instant of [start, end).
+    """The most of each kind that `holds` hold at any instant of [start, end)."""
+    most = Use()
+    for _, use in _course(holds, start, end):
+        most = Use(
+            max(most.reservations, use.reservations),
+            max(most.ram_mib, use.ram_mib),
+            max(most.cores, use.cores),
+            max(most.storage_gb, use.storage_gb),
+        )
+    return most
 
-    Goes through their begins and ends in order of time, at the same instant the ends first: intervals are half-open.
+
+def _course(holds: Sequence[Hold], start: datetime, end: datetime) -> Iterator[tuple[datetime, Use]]:
+    """What is held after each begin and end within [start, end), with its instant.
+
+    At the same instant the ends come first: intervals are half-open.
     """
     changes: list[tuple[datetime, int, Hold]] = []
     for hold in holds:
@@ -42,19 +55,12 @@ def peak_use(holds: Sequence[Hold], start: datetime, end: datetime) -> Use:
             changes += [(max(hold.start, start), 1, hold), (hold.end, -1, hold)]
     count = ram_mib = storage_gb = 0
     cores = Decimal(0)
-    most = Use()
-    for _, sign, hold in sorted(changes, key=lambda change: change[:2]):
+    for instant, sign, hold in sorted(changes, key=lambda change: change[:2]):
         count += sign
         ram_mib += sign * hold.ram_mib
         cores += sign * hold.cores
         storage_gb += sign * hold.storage_gb
-        most = Use(
-            max(most.reservations, count),
-            max(most.ram_mib, ram_mib),
-            max(most.cores, cores),
-            max(most.storage_gb, storage_gb),
-        )
-    return most
+        yield instant, Use(count, ram_mib, cores, storage_gb)
 
 
 def holds_of(workspace: Workspace) -> list[Hold]:
@@ -78,7 +84,21 @@ def shortfall(workspace: Workspace, wanted: Hold, kept_more_gb: int = 0, *, copi
     `wanted` is what all `copies` hold; `kept_more_gb` is the size of a volume that this booking would make and keep.
     """
     use = peak_use(holds_of(workspace), wanted.start, wanted.end)
-    storage = use.storage_gb + wanted.storage_gb + kept_gb(workspace) + kept_more_gb
+    return _over(workspace, use, wanted, kept_gb(workspace) + kept_more_gb, copies)
+
+
+def first_shortfall(workspace: Workspace, wanted: Hold) -> tuple[datetime, str] | None:
+    """The first instant from which on `wanted` would be over the quota, and why; None: it is within to its end."""
+    kept = kept_gb(workspace)
+    alone = (wanted.start, Use())
+    for instant, use in (alone, *_course(holds_of(workspace), wanted.start, wanted.end)):
+        if sentence := _over(workspace, use, wanted, kept, 1):
+            return instant, sentence
+    return None
+
+
+def _over(workspace: Workspace, use: Use, wanted: Hold, kept: int, copies: int) -> str:
+    storage = use.storage_gb + wanted.storage_gb + kept
     checks: list[tuple[int | Decimal, int | Decimal, str]] = [
         (use.reservations + copies, workspace.max_reservations, "reservations at once"),
         (use.cores + wanted.cores, workspace.max_cores, "cores at once"),

@@ -22,9 +22,14 @@ from reservations.transitions import PLATFORM, note, transition
 class CannotRestart(Exception):
     """There is nothing that could be restarted; the sentence says why."""
 
+    code = "cannot_restart"
 
-def restart(*, reservation: Reservation, by: object, reason: str, now: datetime) -> None:
-    """Ask for a restart; a second time before it began changes nothing. Raises CannotRestart unless it runs."""
+
+def restart(*, reservation: Reservation, by: object, reason: str = "", now: datetime) -> None:
+    """Ask for a restart; a second time before it began changes nothing. Raises CannotRestart unless it runs.
+
+    Operators give a `reason`, which its customer reads; a customer needs none.
+    """
     with transaction.atomic(durable=True):
         row = Reservation.objects.select_for_update(no_key=True).get(pk=reservation.pk)
         if row.state != State.RUNNING or row.wish == Reservation.Wish.STOP:
@@ -32,7 +37,8 @@ def restart(*, reservation: Reservation, by: object, reason: str, now: datetime)
         if row.restart_asked_at is not None:
             return
         Reservation.objects.filter(pk=row.pk).update(restart_asked_at=now, look_at=now)
-        note(row, f"A restart was asked for by the operators: {reason}", by=by, now=now)
+        asked = f"A restart was asked for by the operators: {reason}" if reason else "A restart was asked for."
+        note(row, asked, by=by, now=now)
         audit.record(by=by, action="reservation.restart", target=f"reservation:{row.pk}", reason=reason)
         hint_after_commit(row.pk)
 

@@ -90,10 +90,14 @@ def transition(
 
 
 def close_usage(reservation: Reservation, until: datetime) -> None:
-    """End the open usage period, never after the booked end: what runs on because we are late is free."""
-    for period in UsagePeriod.objects.filter(reservation=reservation, during__endswith=None):
+    """End the open usage period, never after the booked end: what runs on because we are late is free.
+
+    The end as it is now: it may have been shortened since `reservation` was read.
+    """
+    periods = UsagePeriod.objects.select_related("reservation")
+    for period in periods.filter(reservation=reservation, during__endswith=None):
         start = period.during.lower
-        upper = min(until, reservation.end)
+        upper = min(until, period.reservation.end)
         if upper > start:
             period.during = DateTimeTZRange(start, upper, "[)")
             period.save(update_fields=["during"])

@@ -1,6 +1,18 @@
 """Every address of /reservations/."""
 
-from reservations.views import access, booking, charts, deeds, detail, listing, logs, volumes, waiting
+from reservations.views import (
+    access,
+    booking,
+    bulk,
+    calendar,
+    charts,
+    deeds,
+    detail,
+    listing,
+    logs,
+    volumes,
+    waiting,
+)
 
 app_name = "reservations"
 urlpatterns = [
@@ -11,6 +23,8 @@ urlpatterns = [
     *charts.urlpatterns,
     *logs.urlpatterns,
     *deeds.urlpatterns,
+    *bulk.urlpatterns,
+    *calendar.urlpatterns,
     *volumes.urlpatterns,
     *waiting.urlpatterns,
 ]

@@ -253,6 +253,12 @@ def bar(used: Decimal | float | None, total: Decimal | float | None, label: str)
 
 # ---- states -----------------------------------------------------------------------------------------------
 @register.filter
+def tone(state: str) -> str:
+    """The name of its colour, as in `tone-green`."""
+    return TONES.get(str(state), "grey")
+
+
+@register.filter
 def state_badge(state: str) -> SafeString:
     """The word with a coloured dot; the dot breathes while something moves."""
     word = str(state)

@@ -1,32 +1,77 @@
-"""The list of reservations."""
+"""The list of reservations: by tab, filtered, a page at a time."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import path
+from django.utils import timezone
 from django.views.decorators.http import require_GET
 
-from reservations import kept_volumes
+from reservations import kept_volumes, list_filter
+from reservations.list_filter import SORTS, TABS, ListFilter
 from reservations.models import Reservation
+from reservations.permissions import actionable
+from reservations.states import State
+from reservations.views.bulk import DEEDS
 from reservations.views.common import visitor
 
 PER_PAGE = 25
+SOON = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A reservation as the list shows it. `share_left` of its time, from 1 to 0, is that of one that has begun."""
+
+    reservation: Reservation
+    can_act: bool
+    share_left: float | None
+    ends_soon: bool
+
+    @classmethod
+    def of(cls, reservation: Reservation, can_act: bool, now: datetime) -> "Row":
+        begun = reservation.is_live and reservation.start <= now
+        left = max(reservation.end - now, timedelta(0))
+        share = min(left / reservation.length, 1.0) if begun else None
+        return cls(reservation, can_act, share, begun and left < SOON)
 
 
 @login_required
 @require_GET
 def reservation_list(request: HttpRequest) -> HttpResponse:
-    rows = Reservation.objects.visible_to(visitor(request)).for_pages()
-    show = "past" if request.GET.get("show") == "past" else "live"
-    shown = rows.past() if show == "past" else rows.live()
-    page = Paginator(shown.order_by("-created_at", "-pk"), PER_PAGE).get_page(request.GET.get("page"))
-    context = {"page_obj": page, "show": show, "live_count": rows.live().count()}
-    context["any_moving"] = any(reservation.is_changing for reservation in page)
-    partial = request.headers.get("HX-Target") == "reservation-list"
-    if not partial:
-        context["kept_volumes"] = kept_volumes.visible_to(visitor(request))
-    return render(request, "_partials/reservation_list.html" if partial else "reservations/list.html", context)
+    user, now = visitor(request), timezone.now()
+    asked = ListFilter.of(request.GET)
+    rows = asked.rows(user)
+    counts = list_filter.counts(rows, now)
+    paginator = Paginator(asked.ordered(rows, now).for_pages(), PER_PAGE)
+    paginator.count = counts[asked.tab]
+    page = paginator.get_page(request.GET.get("page"))
+    found = list(page.object_list)
+    mine = actionable(user, found)
+    context: dict[str, Any] = {
+        "page_obj": page,
+        "rows": [Row.of(reservation, reservation.pk in mine, now) for reservation in found],
+        "asked": asked,
+        "tabs": [(tab, text, counts[tab]) for tab, text in TABS.items()],
+        "any_moving": any(reservation.is_changing for reservation in found),
+        "deeds": DEEDS,
+        "can_pick": bool(mine) and asked.tab != "past",
+    }
+    if request.headers.get("HX-Target") == "reservation-list":
+        return render(request, "_partials/reservation_list.html", context)
+    context |= {
+        "sorts": [(name, text) for name, (text, _) in SORTS.items()],
+        "states": [state.value for state in State],
+        "services": list_filter.services(),
+        "workspaces": list_filter.workspaces(user),
+        "kept_volumes": kept_volumes.visible_to(user),
+    }
+    return render(request, "reservations/list.html", context)
 
 
 urlpatterns = [path("", reservation_list, name="list")]

@@ -6,7 +6,7 @@ from typing import Any
 
 from accounts.models import User
 from compute.models import Volume
-from reservations import actions, ending, extending
+from reservations import actions, ending, extending, shortening
 from reservations.models import Container, Reservation
 from reservations.states import State
 from reservations.transitions import PLATFORM, transition
@@ -52,6 +52,10 @@ class Life:
 
     def extended(self, at: datetime, length: timedelta, by: User) -> "Life":
         self.row = extending.extend(reservation=self.row, length=length, by=by, now=at)
+        return self
+
+    def shortened(self, at: datetime, length: timedelta, by: User) -> "Life":
+        self.row = shortening.shorten(reservation=self.row, length=length, by=by, now=at)
         return self
 
     def ends(self, at: datetime) -> "Life":

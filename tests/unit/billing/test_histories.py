@@ -26,7 +26,7 @@ from billing.models import DailyCost, Invoice, LedgerEntry
 from billing.pricing import Interval, Price, Rounding
 from compute.capacity import NoCapacity
 from reservations import actions as booking_actions
-from reservations import extending
+from reservations import extending, shortening
 from reservations.models import Reservation, UsagePeriod, WorkspaceVolume
 from reservations.states import State
 from tests.factories import make_node, make_profiles, make_service, make_size, make_storage, make_user, profile
@@ -61,6 +61,7 @@ STEP = st.one_of(
     *(st.tuples(st.just(name), WHICH) for name in ("run", "run", "run", "stop", "end", "move")),
     st.tuples(st.just("outage"), WHICH, st.sampled_from([0, 1, 50, 300])),
     st.tuples(st.just("extend"), WHICH, st.sampled_from([1, 24, 200])),
+    st.tuples(st.just("shorten"), WHICH, st.sampled_from([0.25, 1, 24, 200])),
     st.tuples(st.sampled_from(["rate", "own rate"]), MONEY, MONEY, st.sampled_from(["hour", "second"])),
     st.tuples(st.just("discount"), st.sampled_from(["0.01", "33.33", "100"])),
     st.just(("settle",)),
@@ -138,6 +139,12 @@ class History:
             refusals = (NoCapacity, booking_actions.OverQuota, booking_actions.InvalidBooking, extending.CannotExtend)
             with suppress(*refusals):
                 life.extended(self.now, timedelta(hours=hours), self.user)
+
+    def shorten(self, which: int, hours: float) -> None:
+        if life := self.chosen(which, State.BOOKED, State.STARTING, State.RUNNING, State.STOPPED):
+            with suppress(booking_actions.InvalidBooking, shortening.CannotShorten):
+                life.shortened(self.now, timedelta(hours=hours), self.user)
+                done["shortened"] += 1
 
     def rate(self, core: str, gb: str, rounding: str, own: bool = False) -> None:
         """For some days, from today or from a while on."""

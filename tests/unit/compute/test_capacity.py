@@ -362,3 +362,51 @@ def test_a_gap_that_is_long_enough_only_between_full_minutes_is_no_slot() -> Non
     slot = slots.next_slot(wanted(4, "1", NOW, NOW + timedelta(minutes=10)))
 
     assert slot == NOW + timedelta(minutes=12)
+
+
+# ---- shortening -------------------------------------------------------------------------------------------
+
+
+def test_what_is_given_up_is_free_and_the_rest_is_held() -> None:
+    node = make_node(ram_mib=1000)
+    allocation, (forward,) = place(wanted(600, end=at(4)), WEB)
+    place(wanted(400, start=at(1), end=at(3)))
+
+    with transaction.atomic():
+        capacity.shorten(allocation, at(2))
+        capacity.shorten_ports([forward], at(2) + REST)
+
+    assert [planned(steps_of(node), at(h))[0] for h in (0, 1, 1.9, 2, 2.9, 3)] == [600, 1000, 1000, 400, 400, 0]
+    assert load_steps.wrong_steps(NOW) == []
+    forward.refresh_from_db()
+    assert forward.during.upper == at(2) + REST
+
+
+@pytest.mark.parametrize("until", [at(4), at(5), NOW, at(-1)], ids=["its end", "later", "its begin", "before"])
+def test_shortening_to_what_is_no_earlier_end_changes_nothing(until: datetime) -> None:
+    make_node()
+    allocation, (forward,) = place(wanted(600, end=at(4)), WEB)
+
+    with transaction.atomic():
+        capacity.shorten(allocation, until)
+        capacity.shorten_ports([forward], until if until > at(4) + REST else min(until, NOW))
+
+    allocation.refresh_from_db()
+    forward.refresh_from_db()
+    assert (allocation.during.upper, forward.during.upper) == (at(4), at(4) + REST)
+    assert load_steps.wrong_steps(NOW) == []
+
+
+def test_what_was_given_back_is_not_shortened_a_second_time() -> None:
+    make_node()
+    allocation, (forward,) = place(wanted(600, end=at(4)), WEB)
+    with transaction.atomic():
+        capacity.release(allocation, at(1))
+        capacity.release_ports([forward], at(1), REST)
+        capacity.shorten(allocation, at(0.5))
+        capacity.shorten_ports([forward], at(0.5))
+
+    allocation.refresh_from_db()
+    forward.refresh_from_db()
+    assert (allocation.during.upper, forward.during.upper) == (at(1), at(1) + REST)
+    assert load_steps.wrong_steps(at(1)) == []

@@ -24,7 +24,7 @@ from billing.models import Invoice, InvoiceDocument
 from compute.models import Node, ObservedContainer, Volume
 from monitoring.models import Delivery, Incident
 from portal.routes import Route
-from reservations import offering, waiting
+from reservations import calendar_feed, offering, waiting
 from reservations.models import Container, Reservation, WaitingEntry, WorkspaceVolume
 from reservations.tasks import SWEPT_AT
 from tests.factories import (
@@ -55,11 +55,13 @@ FORMS: dict[str, dict[str, str]] = {
 }
 BODIES: dict[str, dict[str, Any]] = {
     "api/v1/reservations": {"service": "nginx", "hours": 1},
+    "api/v1/reservations/<int:pk>": {"name": "canary renamed"},
     "api/v1/reservations/<int:pk>/extend": {"hours": 1},
     "api/v1/reservations/<int:pk>/endpoints/<str:name>/allowed-sources": {"allowed_sources": []},
     "api/v1/waiting": {"service": "nginx", "hours": 1},
     "api/v1/waiting/<int:pk>/decline": {"stay": True},
     "api/v1/reservations/batch": {"service": "nginx", "hours": 1, "copies": 2},
+    "api/v1/reservations/<int:pk>/shorten": {"hours": 0.25},
     "api/v1/quotes": {"service": "nginx", "hours": 1},
 }
 
@@ -122,7 +124,7 @@ class Ground:
         if person:
             token = self.tokens.setdefault(who, make_token(person))
             headers["Authorization"] = f"Bearer {token}"
-        body = json.dumps(BODIES.get(route.path)) if method in {"POST", "PUT"} else ""
+        body = json.dumps(BODIES.get(route.path)) if method in {"POST", "PUT", "PATCH"} else ""
         return Client(raise_request_exception=False).generic(method, path, body, "application/json", headers=headers)
 
 
@@ -160,6 +162,7 @@ def address(route: Route, ground: Ground) -> str:
         "<uidb36>": user_pk_to_url_str(ground.owner),
         "<key>": default_token_generator.make_token(ground.owner),
         **_of_the_team(route, ground),
+        "<str:secret>": _calendar_of(ground.other) if "<str:secret>" in route.path else "",
     }
     if route.path.startswith("accounts/confirm-email/"):
         of_owner = {"user": ground.owner, "email": ground.owner.email}
@@ -251,6 +254,14 @@ def _offered(ground: Ground) -> WaitingEntry:
         entry = waiting.join(booking=wish, workspace=workspace_of(ground.owner), by=ground.owner, now=now)
         offering.look_after(now)
     return entry
+
+
+def _calendar_of(person: User) -> str:
+    """What stands in the address of their calendar, which whoever knows it may read."""
+    calendar_feed.open_(user=person)
+    person.refresh_from_db()
+    assert person.calendar_key
+    return calendar_feed.secret_of(person.calendar_key)
 
 
 def _node_of(ground: Ground) -> Node:

@@ -31,6 +31,8 @@ SIGNED = {"billing/webhooks/stripe"}  # by a machine, which has no token of a pa
 BY_LINK = {"accounts/notifications/stop/<str:token>/"}  # the link in a mail is the proof
 # 404 for everybody who would be let in
 SWITCHED_OFF = SIGNED | {"billing/invoices/<int:pk>/pay/", "accounts/sso/start/", "accounts/sso/callback/"}
+SWITCHED_OFF = SIGNED | {"billing/invoices/<int:pk>/pay/"}  # 404 for everybody who would be let in
+NOT_NOW = {"api/v1/reservations/<int:pk>/restart"}  # of one that does not run: 409, with the sentence why
 BEFORE_LOG_IN = {"/admin/login/", "/admin/"}
 LEAD_OUT = {"admin/login/", "admin/logout/"}
 NOT_GIVEN = {403, 405}  # the admin offers no such deed on these rows, to nobody
@@ -127,6 +129,8 @@ def expect(route: Route, method: str, who: str, answer: Any) -> None:
         assert status == 302, status
     elif route.path in NOTHING_THERE | SWITCHED_OFF:
         assert status == 404
+    elif route.path in NOT_NOW:
+        assert status == 409
     elif route.path.startswith(ADMIN):
         assert status < 400 or status in NOT_GIVEN | {404, INCOMPLETE}, status
         assert not answer.headers.get("Location", "").startswith("/accounts/") or route.path in LEAD_OUT

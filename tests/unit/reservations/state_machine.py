@@ -15,7 +15,7 @@ from compute.capacity import NoCapacity
 from compute.load_steps import wrong_steps
 from compute.models import Gateway, Node
 from compute.spec import LABEL_GENERATION, LABEL_KEY, LABEL_RESERVATION, Presence
-from reservations import actions, extending, lost, relocation, restarting
+from reservations import actions, extending, lost, relocation, restarting, shortening
 from reservations.models import Reservation, WorkspaceVolume
 from reservations.states import LIVE
 from tests.factories import make_booking, make_service, make_size, profile
@@ -28,7 +28,7 @@ HALF_HOUR = timedelta(minutes=30)
 MOST = 3  # reservations at once: what goes wrong between many goes wrong between three
 SECONDS = [1, 4, 12, 45, PAST_CLAIM.total_seconds(), 700, 1800, 3700]
 INSIDE = ["other worker", "overtaken", "delete", "stop", "resume", "extend", "watch", "probe", "volumes"]
-INSIDE += ["ends", "drain", "move", "restart", "take"]
+INSIDE += ["ends", "drain", "move", "restart", "take", "shorten"]
 DEEDS = st.one_of(
     st.just(("crash",)),
     st.just(("crash",)),
@@ -123,6 +123,13 @@ class Schedules(Waits, RuleBasedStateMachine):
             with suppress(NoCapacity, extending.CannotExtend, actions.OverQuota, actions.InvalidBooking):
                 extending.extend(reservation=reservation, length=HALF_HOUR, by=Fleet.user, now=self.world.clock.now)
 
+    @rule(which=WHICH)
+    def shorten(self, which: int) -> None:
+        if reservation := self.chosen(which):
+            with suppress(shortening.CannotShorten, actions.InvalidBooking):
+                shortening.shorten(reservation=reservation, length=HALF_HOUR, by=Fleet.user, now=self.world.clock.now)
+                tally["shortened"] += 1
+
     @precondition(lambda self: WorkspaceVolume.objects.present().exists())
     @rule()
     def delete_volume(self) -> None:
@@ -192,6 +199,8 @@ class Schedules(Waits, RuleBasedStateMachine):
             self.extend(0)
         elif what == "take":
             self.answer("take")
+        elif what == "shorten":
+            self.shorten(0)
         elif what == "move" and reservation:
             self.relocate(reservation, None, True)
         elif what == "restart" and reservation:
