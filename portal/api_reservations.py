@@ -214,7 +214,7 @@ def create_batch(
     idempotency_key: Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)] = None,
 ) -> Any:
     user = _user(request)
-    workspace = current_workspace(user)
+    workspace = workspace_for(user, payload.workspace)
     once = (idempotency_key, payload.model_dump_json()) if idempotency_key else None
     first = actions.earlier(user, once) if once else None
     rows = (
