@@ -159,6 +159,7 @@ def address(route: Route, ground: Ground) -> str:
         "<path:number>": _invoice(ground).number if "<path:number>" in route.path else "",
         "<str:name>": "web" if "reservations/" in route.path else _node_of(ground).name,
         "<str:token>": choosing.token(ground.owner, "ended"),
+        "<slug:slug>": ground.reservation.service.slug,
         "<uidb36>": user_pk_to_url_str(ground.owner),
         "<key>": default_token_generator.make_token(ground.owner),
         **_of_the_team(route, ground),

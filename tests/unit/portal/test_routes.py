@@ -31,7 +31,6 @@ SIGNED = {"billing/webhooks/stripe"}  # by a machine, which has no token of a pa
 BY_LINK = {"accounts/notifications/stop/<str:token>/"}  # the link in a mail is the proof
 # 404 for everybody who would be let in
 SWITCHED_OFF = SIGNED | {"billing/invoices/<int:pk>/pay/", "accounts/sso/start/", "accounts/sso/callback/"}
-SWITCHED_OFF = SIGNED | {"billing/invoices/<int:pk>/pay/"}  # 404 for everybody who would be let in
 NOT_NOW = {"api/v1/reservations/<int:pk>/restart"}  # of one that does not run: 409, with the sentence why
 BEFORE_LOG_IN = {"/admin/login/", "/admin/"}
 LEAD_OUT = {"admin/login/", "admin/logout/"}
