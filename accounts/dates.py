@@ -113,7 +113,7 @@ def _day_pattern(locale: Locale, name: str) -> DateTimePattern:
     if name == "LLLL":  # a month that stands alone, which many languages write otherwise than within a date
         return parse_pattern(name)
     skeletons: Mapping[str | None, DateTimePattern] = locale.datetime_skeletons
-    found = match_skeleton(name, skeletons)
+    found = match_skeleton(name, [known for known in skeletons if known])
     return skeletons[found] if found else styles["medium"]
 
 

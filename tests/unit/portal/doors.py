@@ -183,8 +183,9 @@ def _number(route: Route, ground: Ground) -> str:
         key, _ = Authenticator.objects.get_or_create(user=ground.owner, type="webauthn", defaults={"data": data})
         return str(key.pk)
     if "/accounts/keys/" in f"/{route.path}":
-        of_owner = {"name": f"{CANARY} key", "public_key": "ssh-ed25519 AAAA", "fingerprint": "SHA256:x"}
-        return str(SshKey.objects.get_or_create(user=ground.owner, **of_owner)[0].pk)
+        defaults = {"name": f"{CANARY} key", "public_key": "ssh-ed25519 AAAA"}
+        key_row, _ = SshKey.objects.get_or_create(user=ground.owner, fingerprint="SHA256:x", defaults=defaults)
+        return str(key_row.pk)
     if "/tokens/" in route.path:
         make_token(ground.owner)
         return str(ApiToken.objects.filter(user=ground.owner, revoked_at=None)[0].pk)

@@ -271,6 +271,6 @@ def test_anothers_entry_does_not_exist_for_the_api(full: Reservation, api: Call,
     token = make_token(other)
 
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/take"), ("POST", "/decline")):
-        body = {} if path == "/decline" else None
+        body: dict[str, Any] | None = {} if path == "/decline" else None
         assert api(method, f"/waiting/{entry.pk}{path}", body, token=token).status_code == 404
     assert api("GET", "/waiting", token=token).json() == []
