@@ -34,6 +34,7 @@ GROUPS = (
             Entry("auth.group", "shield_person"),
             Entry("account.emailaddress", "mail"),
             Entry("mfa.authenticator", "passkey"),
+            Entry("socialaccount.socialaccount", "login"),
             Entry("usersessions.usersession", "devices"),
             Entry("accounts.apitoken", "key"),
             Entry("accounts.sshkey", "vpn_key"),

@@ -45,7 +45,11 @@ def _user(request: HttpRequest) -> User:
     return request.user
 
 
-@router.get("", response={200: list[NotificationOut], 401: Problem}, summary="Your news, newest first")
+@router.get(
+    "",
+    response={200: list[NotificationOut], 422: Problem, 401: Problem},
+    summary="Your news, newest first",
+)
 def read_all(
     request: HttpRequest,
     unread: bool | None = None,

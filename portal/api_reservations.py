@@ -311,7 +311,7 @@ class Filter(Schema):
 
 @router.get(
     "",
-    response={200: list[ReservationOut], 422: Problem, 401: Problem},
+    response={200: list[ReservationOut], 404: Problem, 422: Problem, 401: Problem},
     summary="Your reservations, newest first",
 )
 def read_all(request: HttpRequest, found: Query[Filter]) -> Any:

@@ -30,6 +30,8 @@ NOT_SHOWN = {
     "auth.Permission": "Django makes them; they are given on the pages of users and groups",
     "contenttypes.ContentType": "Django's own list of models",
     "sessions.Session": "a row's key is the session itself; usersessions shows who is logged in where",
+    "socialaccount.SocialApp": "not used: the provider is in the settings alone",
+    "socialaccount.SocialToken": "not used: no token of the provider is kept",
     **{
         f"compute.{name}": PARTITIONED
         for name in ("Sample", "ContainerSample", "NodeMinute", "NodeHour", "ContainerMinute", "ContainerHour")

@@ -239,5 +239,5 @@ def test_the_catalogue_is_seeded_once_and_what_an_admin_changed_stays() -> None:
     first = run("seed_catalogue")
     again = run("seed_catalogue")
 
-    assert first.startswith("Catalogue: 14 added")
+    assert first.startswith("Catalogue: 18 added")
     assert again.startswith("Catalogue: 0 added")

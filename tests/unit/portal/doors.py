@@ -189,6 +189,8 @@ def _number(route: Route, ground: Ground) -> str:
     if "/tokens/" in route.path:
         make_token(ground.owner)
         return str(ApiToken.objects.filter(user=ground.owner, revoked_at=None)[0].pk)
+    if "workspaces/invitations/" in route.path:
+        return str(_invitation(_team(ground, "another"), ground.owner.email).pk)
     if "workspaces/<int" in route.path:
         return str(_team(ground).pk)
     if "notifications/" in route.path:
@@ -214,14 +216,11 @@ def _of_the_team(route: Route, ground: Ground) -> dict[str, str]:
     if not route.path.startswith("workspaces/"):
         return {}
     team = _team(ground)
-    values = {
+    return {
         "<int:user>": str(_member_of(team, ground).pk),
         "<int:invitation>": str(_invitation(team, "guest@example.org").pk),
         "<str:key>": INVITED,
     }
-    if route.path.startswith("workspaces/invitations/"):
-        values["<int:pk>"] = str(_invitation(_team(ground, "another"), ground.owner.email).pk)
-    return values
 
 
 def _team(ground: Ground, name: str = "team") -> Workspace:

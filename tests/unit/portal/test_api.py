@@ -343,6 +343,9 @@ def test_the_document_lists_every_route_and_anybody_may_read_it(api: Call) -> No
         "/api/v1/reservations/{pk}/endpoints/{name}/allowed-sources",
         "/api/v1/reservations/{pk}/logs",
         "/api/v1/reservations/{pk}/extend",
+        "/api/v1/reservations/{pk}/extensions",
+        "/api/v1/reservations/{pk}/restart",
+        "/api/v1/reservations/{pk}/shorten",
         "/api/v1/services",
         "/api/v1/sizes",
         "/api/v1/storage-profiles",
@@ -352,6 +355,8 @@ def test_the_document_lists_every_route_and_anybody_may_read_it(api: Call) -> No
         "/api/v1/waiting/{pk}",
         "/api/v1/waiting/{pk}/decline",
         "/api/v1/waiting/{pk}/take",
+        "/api/v1/workspaces",
+        "/api/v1/workspaces/{pk}/members",
     }
     assert set(document["paths"]["/api/v1/reservations"]) == {"get", "post"}
 

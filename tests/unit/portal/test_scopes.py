@@ -10,7 +10,6 @@ from django.utils import timezone
 from accounts import limits
 from accounts.models import ApiToken, User
 from portal.routes import Route
-from reservations.models import Reservation
 from tests.factories import make_token
 from tests.unit.portal.conftest import Call
 from tests.unit.portal.doors import BODIES, Ground, address, make_ground
@@ -44,7 +43,8 @@ def test_every_route_wants_its_scope(route: Route, method: str, ground: Ground, 
     assert (body["code"], body["scope"]) == ("scope", needed)
     assert body["detail"] == f"This needs a token with the scope {needed}; yours may only {other}."
     assert f'scope="{needed}"' in refused["WWW-Authenticate"]
-    assert Reservation.objects.get().state == "booked"
+    ground.reservation.refresh_from_db()
+    assert ground.reservation.state == "booked"
     allowed = api(method, path, BODIES.get(route.path), token=make_token(ground.owner, scopes=[needed]))
     assert allowed.status_code != 403
 
