@@ -115,7 +115,7 @@ class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # allau
 
     def save_user(self, request: HttpRequest, sociallogin: SocialLogin, form: Any = None) -> User:
         """A new account with its personal workspace; never an admin."""
-        user = sociallogin.user
+        user: User = sociallogin.user
         user.is_staff = user.is_superuser = False
         for _ in range(5):
             try:

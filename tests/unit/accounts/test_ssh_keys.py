@@ -3,6 +3,7 @@
 import base64
 import logging
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def a_security_key() -> str:
 
 
 RSA = rsa.generate_private_key(65537, 2048)
-KINDS = {
+KINDS: dict[str, Callable[[], str]] = {
     "ed25519": fresh,
     "rsa": lambda: public(RSA),
     "ecdsa": lambda: public(ec.generate_private_key(ec.SECP384R1())),
