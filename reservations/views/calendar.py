@@ -109,7 +109,6 @@ def feed(request: HttpRequest, secret: str) -> HttpResponse:
     answer = HttpResponse(calendar_feed.render(user, timezone.now()), content_type="text/calendar; charset=utf-8")
     answer["Cache-Control"] = "private, max-age=60"
     answer["Content-Disposition"] = 'inline; filename="berth.ics"'
-    answer["Referrer-Policy"] = "no-referrer"
     answer["X-Robots-Tag"] = "noindex, nofollow"
     return answer
 
@@ -137,9 +136,7 @@ def feed_page(request: HttpRequest) -> HttpResponse:
     if user.calendar_key:
         where = reverse("reservations:feed", args=[calendar_feed.secret_of(user.calendar_key)])
         address = f"{settings.BERTH_BASE_URL}{where}"
-    answer = render(request, "reservations/calendar_feed.html", {"address": address, "days": calendar_feed.PAST.days})
-    answer["Referrer-Policy"] = "no-referrer"
-    return answer
+    return render(request, "reservations/calendar_feed.html", {"address": address, "days": calendar_feed.PAST.days})
 
 
 urlpatterns = [

@@ -62,7 +62,7 @@ def test_the_end_of_a_booking_warnings_extend_expire(
     expect(page.locator(".state-card .state")).to_have_text("ended", timeout=TOLD_MS)
     page.goto("/accounts/notifications/")
     titles = page.locator(".news-title").all_inner_texts()
-    told = [re.sub(r".*\) ", "", title.strip()) for title in titles]
+    told = [re.sub(r".*\) |^Unread:\s*", "", title.strip()).removeprefix("Unread:").strip() for title in titles]
     assert told == ["has ended", "ends in 10 minutes", "ends in 1 hour", "ends in 24 hours", "runs"]
     assert len(mails_to(customer, stack)) == 3
 
