@@ -17,7 +17,9 @@ SignUp = Callable[[Page], Customer]
 NewPage = Callable[..., Page]
 
 AXE: Path = REPO / "node_modules/axe-core/axe.min.js"
+OF_OTHERS = {"api/docs"}  # Swagger's own page, whose colours are not ours
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+VISITED = ("/", "/help/", "/help/nginx/", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/")
 WIDTHS = (360, 2560)
 HEAVIEST_BYTES = 300_000
 NO_PAGE = (".csv", ".json", ".ics", ".html", "/csv", "/pdf", "/series", "/download/", "healthz", "readyz", "metrics")
@@ -28,6 +30,8 @@ def addresses(reservation: str) -> Iterator[str]:
     for route in routes():
         path = route.path.replace("reservations/<int:pk>/", f"reservations/{reservation}/")
         shown = route.access in {Access.EVERYBODY, Access.MEMBER} or (route.access == Access.OWNER and "<" not in path)
+        if route.path in OF_OTHERS:
+            continue
         if "GET" in route.methods and shown and "<" not in path and not route.is_api and not path.endswith(NO_PAGE):
             yield f"/{path}"
 
