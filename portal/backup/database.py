@@ -145,7 +145,7 @@ def why_not_empty() -> str:
             " AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
         if others := cursor.fetchone()[0]:
-            return f"{others} other connections to it are open: stop web, worker and beat first."
+            return f"{others} other connections to it are open: stop web, worker, beat and live first."
         tables = _tables(cursor)
         foreign = [f"{schema}.{name}" for schema, names in tables.items() for name in names if name not in known]
         if foreign:

@@ -19,7 +19,7 @@ from tests.live import RunningStack, wait_for
 PAGES = "/usr/share/nginx/html"
 STORED = "/var/lib/storage"
 NOT_KEPT = {"compute_sample", "compute_containersample", "compute_nodeminute", "compute_containerminute"}
-PROGRAMS = ("beat", "worker", "web")
+PROGRAMS = ("live", "beat", "worker", "web")
 
 
 @pytest.fixture(scope="module")
