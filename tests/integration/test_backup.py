@@ -107,7 +107,7 @@ def test_nothing_is_restored_over_the_portal_that_runs(backup: Made, module_desk
     said = module_desk.stack.run_manage("restore", str(backup.folder), check=False)
 
     assert said.returncode == 1
-    assert re.search("stop web, worker and beat first|it is not empty", said.stderr)
+    assert re.search("stop web, worker, beat and live first|it is not empty", said.stderr)
 
 
 def test_a_volume_that_is_there_is_left_as_it_is(backup: Made, data: Answer, module_desk: Desk, lab: Lab) -> None:

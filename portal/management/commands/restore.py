@@ -14,7 +14,8 @@ from portal.management.progress import Progress
 
 NEXT = """\
 Next (docs/backup.md):
-1. Start web, worker, beat and live. The workers end what is over by the rows, start what should run, and repair the gateway.
+1. Start web, worker, beat and live. The workers end what is over by the rows, start what should run, and repair the
+   gateway.
 2. manage.py doctor says what machines and rows do not agree about.
 3. manage.py quarantine shows containers that are newer than the backup: they were stopped and are kept. Look into them,
    then remove them. Images of volumes that are newer than the backup stay, too; doctor names them.
@@ -25,8 +26,8 @@ Next (docs/backup.md):
 class Command(BaseCommand):
     help = (
         "Restore a backup that manage.py backup made: its database into an empty one (createdb, with or without"
-        " migrate), and its kept volumes to their storage servers, where no image is ever overwritten. Stop web, worker"
-        ", beat and live before. A backup of an older version is brought up to this one."
+        " migrate), and its kept volumes to their storage servers, where no image is ever overwritten. Stop web,"
+        " worker, beat and live before. A backup of an older version is brought up to this one."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

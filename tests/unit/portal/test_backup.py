@@ -217,7 +217,7 @@ def test_nothing_is_restored_while_something_is_connected(backup: Path, empty: E
     with psycopg.connect(empty.url):
         said = empty.restore(backup)
 
-    assert "1 other connections to it are open: stop web, worker and beat first" in said.stderr
+    assert "1 other connections to it are open: stop web, worker, beat and live first" in said.stderr
 
 
 def test_a_newer_backup_is_refused(backup: Path, empty: Empty) -> None:
