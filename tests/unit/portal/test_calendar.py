@@ -112,7 +112,7 @@ def test_who_guesses_is_heard_no_more_for_a_while() -> None:
 
 def test_the_secret_is_in_no_log(owner: User) -> None:
     address = address_of(owner)
-    told = hide(None, "info", {"event": f"GET {address} 200"})  # type: ignore[arg-type]  # no logger is needed
+    told = hide(None, "info", {"event": f"GET {address} 200"})
 
     assert calendar_feed.secret_of(owner.calendar_key) not in str(told)  # type: ignore[arg-type]  # it is open
     assert HIDDEN in str(told)
