@@ -52,6 +52,8 @@ def test_a_page_hears_each_state_of_its_reservation_and_nothing_of_others(desk: 
         number = desk.book("nginx", size="tiny")["id"]
         states = []
         for name, data in heard:
+            if name == "news":  # that it started
+                continue
             assert (name, data["id"], data["listeners"]) == ("reservation", number, 1)
             states.append(data["state"])
             if data["state"] == "running":
@@ -59,7 +61,7 @@ def test_a_page_hears_each_state_of_its_reservation_and_nothing_of_others(desk: 
         assert states[-1] == "running"
         desk.delete(number)
         for _, data in heard:
-            if data["state"] == "ended":
+            if data.get("state") == "ended":
                 break
 
 
