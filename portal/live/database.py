@@ -40,8 +40,12 @@ class Database:
     async def members(self, users: Collection[int]) -> dict[int, frozenset[int]]:
         """As `workspaces_of`. Raises psycopg.OperationalError when the database gives no answer."""
         async with self._lock:
-            if self._asking is None or self._asking.closed:
-                self._asking = await self._connect()
+            if self._asking is not None:
+                # That the server ended a connection (a restart, a pooler's limit) is only seen when it is asked again.
+                with suppress(psycopg.OperationalError):
+                    return await workspaces_of(self._asking, users)
+                await self._asking.close()
+            self._asking = await self._connect()
             return await workspaces_of(self._asking, users)
 
     async def listen(self) -> None:

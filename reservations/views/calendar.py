@@ -107,7 +107,6 @@ def feed(request: HttpRequest, secret: str) -> HttpResponse:
     if limits.is_over(f"calendar:{user.pk}", FETCHES_A_MINUTE):
         return _too_often()
     answer = HttpResponse(calendar_feed.render(user, timezone.now()), content_type="text/calendar; charset=utf-8")
-    answer["Cache-Control"] = "private, max-age=60"
     answer["Content-Disposition"] = 'inline; filename="berth.ics"'
     answer["X-Robots-Tag"] = "noindex, nofollow"
     return answer

@@ -96,3 +96,17 @@ def test_who_is_switched_off_hears_no_more_and_a_killed_process_is_there_again(d
             assert answer.status_code == 401
     finally:
         desk.sql("UPDATE accounts_user SET is_active = true WHERE username = %s", desk.username)
+
+
+def test_a_connection_that_the_database_ended_is_made_again_before_anybody_is_refused(
+    desk: Desk, stack: RunningStack
+) -> None:
+    ticket = ticket_of(stack, user_of(desk))
+    with listening(stack, ticket) as answer:
+        assert answer.status_code == 200
+    asked = "FROM pg_stat_activity WHERE query LIKE %s AND state = 'idle'"
+    like = "%accounts_membership%is_active%"
+    wait_for(lambda: desk.sql(f"SELECT pid {asked}", like))  # noqa: S608  # the words are above
+    desk.sql(f"SELECT pg_terminate_backend(pid) {asked}", like)  # noqa: S608
+    with listening(stack, ticket) as answer:
+        assert answer.status_code == 200
