@@ -105,7 +105,7 @@ def test_a_connection_that_the_database_ended_is_made_again_before_anybody_is_re
     with listening(stack, ticket) as answer:
         assert answer.status_code == 200
     asked = "FROM pg_stat_activity WHERE query LIKE %s AND state = 'idle'"
-    like = "%accounts_membership%is_active%"
+    like = "%array_agg(member.workspace_id)%"
     wait_for(lambda: desk.sql(f"SELECT pid {asked}", like))  # the words are above
     desk.sql(f"SELECT pg_terminate_backend(pid) {asked}", like)
     with listening(stack, ticket) as answer:

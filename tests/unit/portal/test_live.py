@@ -212,6 +212,28 @@ def test_who_may_hear_what_is_asked_of_the_database() -> None:
     assert connection.is_usable()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_the_database_ended_is_made_again() -> None:
+    ada = make_user()
+
+    def end(pid: int) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+        connection.close()  # it is of this thread alone
+
+    async def ask_twice() -> dict[int, frozenset[int]]:
+        asking = database.Database(program.database_parameters(), Listeners())
+        try:
+            await asking.members([ada.pk])
+            assert asking._asking is not None
+            await asyncio.to_thread(end, asking._asking.info.backend_pid)
+            return await asking.members([ada.pk])
+        finally:
+            await asking.close()
+
+    assert set(asyncio.run(asyncio.wait_for(ask_twice(), 20))) == {ada.pk}
+
+
 # ---- pages ------------------------------------------------------------------------------------------------
 
 
