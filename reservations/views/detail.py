@@ -46,7 +46,9 @@ def context_of(request: HttpRequest, reservation: Reservation) -> dict[str, Any]
     if reservation.running_since:
         cost = prices().cost_so_far(reservation_id=reservation.pk, now=now)
     span = request.GET.get("span", USUAL)
-    return access_context(request, reservation) | {
+    access = access_context(request, reservation)
+    has_log = access["may_act"] and reservation.is_live and reservation.state not in {State.OFFERED, State.BOOKED}
+    return access | {
         "events": list(reservation.events.all()),
         "steps": steps.of(reservation),
         "now": now,
@@ -55,7 +57,8 @@ def context_of(request: HttpRequest, reservation: Reservation) -> dict[str, Any]
         "span": span if span in SPANS else USUAL,
         "tails": logs.TAILS,
         "tail": logs.USUAL,
-        "has_log": reservation.is_live and reservation.state not in {State.OFFERED, State.BOOKED},
+        "has_log": has_log,
+        "parts": " ".join(["charts"] * bool(reservation.running_since) + ["log"] * has_log),
     }
 
 

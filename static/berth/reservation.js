@@ -17,8 +17,19 @@
     if (!beingWritten(part)) window.htmx.trigger(part, "access-changed");
   }
 
+  // A page that was open while it started has neither charts nor log yet. A log that is read when it ends stays.
+  function lookAtParts() {
+    const parts = document.getElementById("parts");
+    const state = document.getElementById("reservation-state");
+    if (!parts || !state) return;
+    const there = parts.dataset.parts.split(" ");
+    if (state.dataset.parts.split(" ").some((name) => !there.includes(name))) window.htmx.trigger(parts, "parts-changed");
+  }
+
   document.addEventListener("htmx:afterSettle", (event) => {
-    if (event.detail.target && event.detail.target.id === "reservation-state") lookAtPorts();
+    if (!event.detail.target || event.detail.target.id !== "reservation-state") return;
+    lookAtPorts();
+    lookAtParts();
   });
 
   // ---- the log -------------------------------------------------------------------------------------------------
