@@ -11,6 +11,7 @@ from typing import Any
 from canaille import create_app  # type: ignore[import-untyped]
 from canaille.app import models  # type: ignore[import-untyped]
 from canaille.backends import Backend  # type: ignore[import-untyped]
+from canaille.backends.memory.backend import MemoryBackend  # type: ignore[import-untyped]
 from flask import Flask, request
 from werkzeug.serving import run_simple
 
@@ -81,7 +82,22 @@ def set_groups(name: str, groups: list[str]) -> None:
         Backend.instance.save(group)
 
 
+def find_what_fits_whole() -> None:
+    """Mend canaille's memory: asked for the code X of the client Y it finds all codes of Y, and the grant takes any."""
+    by_one = MemoryBackend.do_query
+
+    def by_all(self: Any, model: Any, *args: Any, **wanted: Any) -> list[Any]:
+        found: list[Any] = by_one(self, model, *args, **wanted)
+        for name, value in wanted.items() if len(wanted) > 1 else ():
+            fitting = {row.id for row in by_one(self, model, **{name: value})}
+            found = [row for row in found if row.id in fitting]
+        return found
+
+    MemoryBackend.do_query = by_all
+
+
 def main(port: int, callback: str) -> None:
+    find_what_fits_whole()
     app = create_app(config(port))
     app.config["CANAILLE_OIDC"]["USERINFO_MAPPING"]["EMAIL_VERIFIED"] = VERIFIED
 
@@ -89,8 +105,7 @@ def main(port: int, callback: str) -> None:
     def change() -> dict[str, bool]:
         told = request.get_json()
         set_groups(told["name"], told["groups"])
-        # Everybody is asked for consent again; and canaille's memory mixes up codes that nobody took.
-        for left in [*Backend.instance.query(models.Consent), *Backend.instance.query(models.AuthorizationCode)]:
+        for left in Backend.instance.query(models.Consent):  # everybody is asked for it again
             Backend.instance.delete(left)
         return {"done": True}
 
