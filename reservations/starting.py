@@ -14,6 +14,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.dispatch import Signal
 
+from accounts.permissions import role_in
 from accounts.ssh_keys import lines_of
 from compute import capacity, drivers, forwarding, guard, volumes
 from compute.engine import ContainerEngine, EngineRefused, ImageMissing, PortTaken, RegistrySilent
@@ -300,9 +301,12 @@ def _spec(reservation: Reservation, container: Container) -> ContainerSpec:
 
 
 def _keys_for(reservation: Reservation) -> str:
-    """The public keys of whoever booked it, where the service takes any."""
+    """The public keys of whoever booked it, where the service takes any; of who has left its workspace none."""
     takes = any(f"{{{SSH_KEYS}}}" in template for template in reservation.service.environment.values())
-    return lines_of(reservation.created_by) if takes else ""
+    booker = reservation.created_by
+    if not takes or booker is None or role_in(booker, reservation.workspace_id) is None:
+        return ""
+    return lines_of(booker)
 
 
 def tell_end(reservation: Reservation, container: Container) -> bool:

@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from django.test import Client
 
 from accounts import ssh_keys
-from accounts.models import AuditEntry, SshKey, User
-from tests.factories import PASSWORD, make_user
+from accounts.models import AuditEntry, Membership, SshKey, User
+from reservations import starting
+from tests.factories import PASSWORD, make_node, make_reservation, make_service, make_team, make_user
 from tests.unit.accounts.conftest import log_in
 
 NEW = "/accounts/keys/new/"
@@ -296,3 +297,18 @@ def test_a_container_gets_the_keys_without_their_comments(ada: User) -> None:
     ada.is_active = False
     assert ssh_keys.lines_of(ada) == ""
     assert ssh_keys.lines_of(None) == ""
+
+
+@pytest.mark.django_db
+def test_who_was_put_out_of_the_workspace_has_no_key_in_what_starts_there(ada: User) -> None:
+    make_node()
+    crew = make_team("Crew", owner=make_user("olga"), member=ada)
+    ssh_keys.add(user=ada, text=fresh(), by=ada)
+    service = make_service(environment={"KEYS": "{ssh_keys}"})
+    reservation = make_reservation(ada, service=service, workspace=crew)
+    container = starting.container_of(reservation)
+
+    assert starting._spec(reservation, container).environment["KEYS"] == ssh_keys.lines_of(ada)
+    Membership.objects.filter(workspace=crew, user=ada).delete()
+
+    assert starting._spec(reservation, container).environment["KEYS"] == ""
