@@ -2,7 +2,7 @@
 
 The secret in the mail's link is nowhere but there: of it the row has the SHA-256, and the page that the link leads to
 puts only the invitation's number into the session. Who has the link still needs an account with the address that was
-invited.
+invited, and an invitation is good for as long as who sent it may still give that role.
 """
 
 import hashlib
@@ -125,6 +125,7 @@ def accept(*, invitation: Invitation, user: User, now: datetime) -> Workspace:
         _check_address(row, user)
         if workspace.closed_at is not None:
             raise TeamProblem(f"{workspace} is closed.")
+        _check_sender(row)
         if permissions.role_in(user, workspace.pk):
             raise TeamProblem(f"You are a member of {workspace} already.")
         _check_room(workspace)
@@ -161,13 +162,19 @@ def invitations_for(user: User, now: datetime) -> InvitationQuerySet:
     """The open ones to an address that is proven to be `user`'s."""
     rows = Invitation.objects.open(now).filter(workspace__closed_at=None)
     addresses = Q(pk__in=[])
-    for email in _addresses_of(user):
+    for email in _proven_addresses_of(user):
         addresses |= Q(email__iexact=email)
     return rows.filter(addresses).select_related("workspace", "invited_by")
 
 
 def is_for(invitation: Invitation, user: User) -> bool:
+    """Whether they may accept it, having followed its link."""
     return invitation.email.lower() in {email.lower() for email in _addresses_of(user)}
+
+
+def is_known_to(invitation: Invitation, user: User) -> bool:
+    """Whether they may read and answer it without its link: the address is proven to be theirs."""
+    return invitation.email.lower() in {email.lower() for email in _proven_addresses_of(user)}
 
 
 def why_not(row: Invitation, user: User | None, now: datetime) -> str:
@@ -176,6 +183,7 @@ def why_not(row: Invitation, user: User | None, now: datetime) -> str:
         _check_open(row, now)
         if user is not None:
             _check_address(row, user)
+        _check_sender(row)
     except TeamProblem as problem:
         return str(problem)
     return ""
@@ -183,10 +191,14 @@ def why_not(row: Invitation, user: User | None, now: datetime) -> str:
 
 def _addresses_of(user: User) -> list[str]:
     """Those that a mail has proven, or, where this portal asks for no proof, those that the account has."""
-    rows = EmailAddress.objects.filter(user=user)
     if settings.ACCOUNT_EMAIL_VERIFICATION != "none":
-        return list(rows.filter(verified=True).values_list("email", flat=True))
+        return _proven_addresses_of(user)
+    rows = EmailAddress.objects.filter(user=user)
     return [email for email in {user.email, *rows.values_list("email", flat=True)} if email]
+
+
+def _proven_addresses_of(user: User) -> list[str]:
+    return list(EmailAddress.objects.filter(user=user, verified=True).values_list("email", flat=True))
 
 
 def members_with(workspace: Workspace, email: str) -> "QuerySet[Membership]":
@@ -251,6 +263,15 @@ def _check_address(row: Invitation, user: User) -> None:
         f"This invitation is for {masked(row.email)}, and that is no confirmed address of {user}. Log in with the"
         " account that has it, or add and confirm it under E-mail addresses."
     )
+
+
+def _check_sender(row: Invitation) -> None:
+    """Else who is put out of a workspace comes in again by what they sent to another address of theirs."""
+    sender = row.invited_by
+    role = permissions.role_in(sender, row.workspace_id) if sender and sender.is_active else None
+    if not permissions.leads(role) or not permissions.may_give_role(role, Role(row.role)):
+        who = f"{sender}, who" if sender else "Whoever"
+        raise TeamProblem(f"{who} invited you, may not do so any more. Ask for a new invitation.")
 
 
 # ---- telling ----------------------------------------------------------------------------------------------

@@ -260,7 +260,7 @@ def decline(request: Asked, pk: int) -> HttpResponse:
 
 def _invitation(pk: int, user: User | None, held: bool) -> Invitation:
     row = get_object_or_404(Invitation.objects.select_related("workspace", "invited_by", "accepted_by"), pk=pk)
-    if not held and not (user and inviting.is_for(row, user)):
+    if not held and not (user and inviting.is_known_to(row, user)):
         raise Http404
     return row
 

@@ -6,10 +6,11 @@ booking's user is a member until that booking is committed.
 
 from datetime import datetime
 
+from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from accounts import audit, permissions
 from accounts.models import AuditEntry, Invitation, Membership, Notice, Role, User, Workspace
@@ -102,6 +103,7 @@ def remove_member(*, workspace: Workspace, user: User, by: User, now: datetime) 
         membership = _membership(row, user)
         permissions.check_may_remove(permissions.role_in(by, row.pk), Role(membership.role), row)
         _take_out(row, membership)
+        _take_back_invitations(row, user, now)
         _record(row, by, "remove", user=user.username, role=membership.role)
         text = "Its reservations and volumes are out of your reach now; what you booked there stays with it."
         _tell(user, row, "removed", f"You were removed from {row}", text, now)
@@ -170,6 +172,16 @@ def _take_out(workspace: Workspace, membership: Membership) -> None:
     _keep_an_owner(workspace, membership)
     User.objects.filter(pk=membership.user_id, current_workspace=workspace).update(current_workspace=None)
     Membership.objects.filter(pk=membership.pk).delete()
+
+
+def _take_back_invitations(workspace: Workspace, user: User, now: datetime) -> None:
+    """To whatever address of theirs: who was taken out does not come in again by one that is left over."""
+    addresses = {user.email, *EmailAddress.objects.filter(user=user).values_list("email", flat=True)}
+    theirs = Q(pk__in=[])
+    for address in addresses:
+        theirs |= Q(email__iexact=address)
+    open_ones = Invitation.objects.filter(theirs, workspace=workspace, accepted_at=None, revoked_at=None)
+    open_ones.update(revoked_at=now)
 
 
 def _keep_an_owner(workspace: Workspace, membership: Membership) -> None:

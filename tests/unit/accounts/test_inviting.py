@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from allauth.account.models import EmailAddress
 from django.core import mail, serializers
+from django.test import Client
 from django.utils import timezone
 
-from accounts import inviting
+from accounts import inviting, teams
 from accounts.inviting import Sent
 from accounts.models import AuditEntry, Invitation, Membership, Notification, Role, User, Workspace
 from accounts.permissions import NotAllowed
@@ -214,6 +215,50 @@ def test_an_address_that_is_not_confirmed_is_nobodys(crew: Workspace, olga: User
 
     settings.ACCOUNT_EMAIL_VERIFICATION = "none"  # a portal that asks for no proof
     assert inviting.accept(invitation=sent.invitation, user=gil, now=NOW) == crew
+
+
+def test_an_address_that_nothing_proves_needs_the_link(crew: Workspace, olga: User, settings: Any) -> None:
+    """Else whoever signs up with somebody's address finds what was sent to it."""
+    settings.ACCOUNT_EMAIL_VERIFICATION = "none"
+    invitation, eve, client = invite(crew, olga).invitation, guest(verified=False, name="eve"), Client()
+    client.force_login(eve)
+    page = f"/workspaces/invitations/{invitation.pk}/"
+
+    assert not inviting.invitations_for(eve, NOW)
+    assert client.get(page).status_code == client.post(page).status_code == 404
+    assert client.post(f"{page}decline/").status_code == 404
+    assert not Membership.objects.filter(user=eve, workspace=crew).exists()
+
+
+@pytest.mark.parametrize("now_is", ["removed", "member", "inactive"])
+def test_an_invitation_is_good_while_who_sent_it_may_send_it(now_is: str, crew: Workspace, olga: User) -> None:
+    """Else who is put out comes in again by another address of theirs."""
+    manager = User.objects.get(username="max")
+    invitation, gil = invite(crew, manager, role=Role.MANAGER).invitation, guest()
+    if now_is == "removed":
+        teams.remove_member(workspace=crew, user=manager, by=olga, now=NOW)
+    elif now_is == "member":
+        teams.change_role(workspace=crew, user=manager, role=Role.MEMBER, by=olga, now=NOW)
+    else:
+        User.objects.filter(pk=manager.pk).update(is_active=False)
+
+    assert "may not do so any more" in inviting.why_not(Invitation.objects.get(), gil, NOW)
+    with pytest.raises(TeamProblem, match="max, who invited you, may not do so any more"):
+        inviting.accept(invitation=invitation, user=gil, now=NOW)
+    assert not Membership.objects.filter(user=gil, workspace=crew).exists()
+
+    inviting.resend(invitation=invitation, by=olga, now=NOW)
+    assert inviting.accept(invitation=invitation, user=gil, now=NOW) == crew
+
+
+def test_who_is_removed_has_no_invitation_left(crew: Workspace, olga: User) -> None:
+    invitation, gil = invite(crew, olga).invitation, guest()
+    Membership.objects.create(user=gil, workspace=crew, role=Role.MEMBER)  # by an earlier one, to another address
+
+    teams.remove_member(workspace=crew, user=gil, by=olga, now=NOW)
+
+    with pytest.raises(TeamProblem, match="taken back"):
+        inviting.accept(invitation=invitation, user=gil, now=NOW)
 
 
 def test_an_invitation_is_used_once(crew: Workspace, olga: User) -> None:
