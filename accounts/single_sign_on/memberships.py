@@ -1,7 +1,7 @@
 """Workspaces follow the provider's groups, at each log-in.
 
 Only those that BERTH_OIDC_GROUPS names, and in them only memberships that came from the provider: whom somebody invited
-stays. A workspace always keeps an owner.
+stays, in the role that they were given. A workspace always keeps an owner.
 """
 
 import logging
@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import transaction
 
 from accounts import audit
-from accounts.models import Membership, Role, User, Workspace
+from accounts.models import AuditEntry, Membership, Role, User, Workspace
 from accounts.single_sign_on.rules import wanted_roles
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,8 @@ def _open(name: str, first: User, role: str) -> Workspace:
         if role != Role.OWNER:
             admin = User.objects.filter(is_superuser=True, is_active=True).order_by("pk").first()
             owner = admin or first
-            Membership.objects.create(workspace=workspace, user=owner, role=Role.OWNER)
+            # Who owns it for want of an admin does so until the provider names another owner.
+            Membership.objects.create(workspace=workspace, user=owner, role=Role.OWNER, by_directory=owner == first)
             _note("membership.add", workspace, owner, Role.OWNER)
     return workspace
 
@@ -54,9 +55,7 @@ def _set_role(workspace: Workspace, user: User, role: str | None) -> None:
             Membership.objects.create(workspace=workspace, user=user, role=role, by_directory=True)
             _note("membership.add", workspace, user, role)
         return
-    if role is None and not membership.by_directory:
-        return
-    if membership.role == role:
+    if not membership.by_directory or membership.role == role:
         return
     if membership.role == Role.OWNER and not _has_another_owner(workspace, user):
         logger.warning("single sign-on: %s stays the owner of %s, which has no other", user.pk, workspace.pk)
@@ -65,8 +64,8 @@ def _set_role(workspace: Workspace, user: User, role: str | None) -> None:
         membership.delete()
         _note("membership.remove", workspace, user, membership.role)
         return
-    membership.role, membership.by_directory = role, True
-    membership.save(update_fields=["role", "by_directory"])
+    membership.role = role
+    membership.save(update_fields=["role"])
     _note("membership.change", workspace, user, role)
 
 
@@ -76,12 +75,24 @@ def _has_another_owner(workspace: Workspace, user: User) -> bool:
 
 
 def _set_admin(user: User, admin: bool) -> None:
-    """Who is in the group is an admin, who left it is none; whoever has a password here is the installation's own."""
-    if (user.is_staff, user.is_superuser) == (admin, admin) or (not admin and user.has_usable_password()):
+    """Who is in the group is an admin, who left it is none.
+
+    An admin with a password whom the group did not make one is the installation's own and stays.
+    """
+    if (user.is_staff, user.is_superuser) == (admin, admin):
+        return
+    if not admin and user.has_usable_password() and not _was_made_admin(user):
         return
     user.is_staff = user.is_superuser = admin
     user.save(update_fields=["is_staff", "is_superuser"])
     audit.record(by=BY, action="user.admin", target=f"user:{user.pk}", admin=admin)
+
+
+def _was_made_admin(user: User) -> bool:
+    """Whether they are an admin by the group: else who sets a password here would stay one after leaving it."""
+    noted = AuditEntry.objects.filter(target=f"user:{user.pk}", action="user.admin", actor=None, actor_name=BY)
+    last = noted.order_by("at", "pk").last()
+    return last is not None and bool(last.data["admin"])
 
 
 def _note(action: str, workspace: Workspace, user: User, role: str) -> None:

@@ -234,15 +234,27 @@ class TestMemberships:
         assert not Membership.objects.filter(workspace=trap, user=ada).exists()
         assert role(ada) == "member"
 
-    def test_whom_somebody_invited_stays(self, root: User) -> None:
+    @pytest.mark.parametrize("groups", [["member"], ["owner"], []])
+    def test_whom_somebody_invited_stays(self, groups: list[str], root: User) -> None:
         memberships.follow(user=make_user(), groups=["member"])
         guest = make_user()
         lab = Workspace.objects.get(directory_name="lab")
         Membership.objects.create(workspace=lab, user=guest, role="manager")
 
+        memberships.follow(user=guest, groups=groups)
         memberships.follow(user=guest, groups=[])
 
         assert role(guest) == "manager"
+
+    def test_who_owns_it_for_want_of_an_admin_does_so_until_there_is_another_owner(self) -> None:
+        ada, bob = make_user(), make_user()
+        memberships.follow(user=ada, groups=["member"])
+        assert role(ada) == "owner"
+
+        memberships.follow(user=bob, groups=["owner"])
+        memberships.follow(user=ada, groups=["member"])
+
+        assert (role(ada), role(bob)) == ("member", "owner")
 
     def test_other_workspaces_are_not_touched(self, root: User) -> None:
         ada = make_user()
@@ -292,6 +304,21 @@ class TestMemberships:
         memberships.follow(user=ada, groups=["member"])
 
         assert role(ada) is None
+
+    def test_whom_the_group_made_an_admin_is_none_without_it_password_or_not(self, settings: Any) -> None:
+        settings.BERTH_OIDC_ADMIN_GROUP = "operators"
+        ada = make_user()
+        assert ada.has_usable_password()
+
+        memberships.follow(user=ada, groups=["operators"])
+        assert User.objects.get(pk=ada.pk).is_superuser
+        memberships.follow(user=User.objects.get(pk=ada.pk), groups=[])
+        assert not User.objects.get(pk=ada.pk).is_superuser
+
+        # Somebody of the installation makes them one again: that is not the group's to take.
+        User.objects.filter(pk=ada.pk).update(is_staff=True, is_superuser=True)
+        memberships.follow(user=User.objects.get(pk=ada.pk), groups=[])
+        assert User.objects.get(pk=ada.pk).is_superuser
 
     def test_an_admin_with_a_password_of_here_stays_one(self, root: User, settings: Any) -> None:
         settings.BERTH_OIDC_ADMIN_GROUP = "operators"
