@@ -58,8 +58,10 @@ def calendar(request: HttpRequest) -> HttpResponse:
 
 
 def _zone() -> ZoneInfo:
-    """The reader's, which the middleware has set."""
-    return ZoneInfo(timezone.get_current_timezone_name())
+    """The reader's, which the middleware has set. Its name will not do: that of Etc/GMT+5 is -05, which is no zone."""
+    zone = timezone.get_current_timezone()
+    assert isinstance(zone, ZoneInfo)  # noqa: S101 - Django's own default is one, too
+    return zone
 
 
 def _rows(request: HttpRequest, first: date, last: date, zone: ZoneInfo) -> list[Reservation]:

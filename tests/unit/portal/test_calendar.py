@@ -157,3 +157,10 @@ def test_a_week_in_which_the_clocks_change_has_seven_days(day: str, owner: User,
 
     assert answer.status_code == 200
     assert (answer.context["last_day"] - answer.context["first"]).days == 6
+
+
+@pytest.mark.parametrize("zone", ["Etc/GMT+5", "Etc/GMT-14", "Factory", "UTC", "Asia/Kathmandu"])
+def test_every_zone_that_can_be_chosen_has_a_calendar(zone: str, owner: User, browser: Any) -> None:
+    User.objects.filter(pk=owner.pk).update(time_zone=zone)
+
+    assert browser(owner).get("/reservations/calendar/").status_code == 200
