@@ -5,15 +5,14 @@ of what they did themselves.
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import datetime, timedelta
 
 from django.db.models import Q
 from django.urls import reverse
 
+from accounts.dates import format_for
 from accounts.models import Membership, Notice, Notification, Role, User
 from accounts.notifying import News, tell
-from accounts.validators import time_zones
 from reservations.models import Reservation
 from reservations.states import State
 
@@ -39,13 +38,6 @@ def hearers(reservations: Iterable[Reservation]) -> dict[int, list[User]]:
         own = [member.user for member in here if member.user_id == row.created_by_id]
         found[row.pk] = own or [member.user for member in here if member.role == Role.OWNER]
     return found
-
-
-def when(user: User, at: datetime) -> str:
-    """In their own zone, or in UTC for who chose none, and never without it: 4 May 2026, 12:00 CEST."""
-    local = at.astimezone(ZoneInfo(user.time_zone) if user.time_zone in time_zones() else UTC)
-    zone = local.tzname() or ""
-    return f"{local.day} {local:%b %Y, %H:%M} {f'UTC{zone}' if zone[:1] in {'+', '-'} else zone}"
 
 
 def name_of(reservation: Reservation) -> str:
@@ -85,7 +77,7 @@ def lost_its_node(reservation: Reservation, text: str, *, now: datetime) -> None
 def _started(reservation: Reservation, now: datetime) -> None:
     awaited = now - reservation.created_at <= AWAITED
     for user in hearers([reservation])[reservation.pk]:
-        text = f"It answers at its address until {when(user, reservation.end)}."
+        text = f"It answers at its address until {format_for(user, reservation.end)}."
         _tell_one(user, reservation, Notice.STARTED, f"started:{reservation.pk}", "runs", text, now, mail=not awaited)
 
 
@@ -106,7 +98,7 @@ def _ends(reservation: Reservation, text: str, by: object, now: datetime) -> Non
         _tell(reservation, Notice.ENDED, key, "was ended", text, now=now, by=by)
         return
     for user in hearers([reservation])[reservation.pk]:  # as booked: the mails before it said so
-        text = f"Its booked time was over at {when(user, reservation.end)}."
+        text = f"Its booked time was over at {format_for(user, reservation.end)}."
         _tell_one(user, reservation, Notice.ENDED, key, "has ended", text, now, mail=False)
 
 

@@ -12,12 +12,13 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.urls import reverse
 
+from accounts.dates import format_for
 from accounts.models import Notice, User
 from accounts.notifying import News, tell
 from compute.models import SamplingMark
 from reservations.models import Reservation
 from reservations.states import State
-from reservations.telling import hearers, name_of, when
+from reservations.telling import hearers, name_of
 
 logger = logging.getLogger(__name__)
 BEFORE = {"10min": timedelta(minutes=10), "1h": timedelta(hours=1), "24h": timedelta(hours=24)}  # the nearest first
@@ -76,7 +77,7 @@ def _news(user: User, row: Reservation, label: str, now: datetime) -> News:
         Notice.ENDS_SOON,
         f"ends_soon:{row.pk}:{label}:{row.end.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         f"{name_of(row)} ends in {in_words(row.end - now)}",
-        f"It ends on {when(user, row.end)}. {kept} If you need it longer, extend it before.",
+        f"It ends on {format_for(user, row.end)}. {kept} If you need it longer, extend it before.",
         reverse("reservations:extend", args=[row.pk]),
         mail_until=row.end,
     )

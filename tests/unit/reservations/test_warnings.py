@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from accounts.dates import format_for
 from accounts.models import Membership, Notice, Notification, NotificationChoice, User
 from compute.models import SamplingMark
 from reservations import extending, warnings
 from reservations.models import Reservation
 from reservations.states import State
-from reservations.telling import when
 from reservations.warnings import in_words, warn_of_ends
 from tests.factories import NOW, at, make_node, make_reservation, make_user, workspace_of
 
@@ -273,7 +273,7 @@ def test_how_long_is_left_in_words(seconds: int, words: str) -> None:
     ],
 )
 def test_a_time_names_its_zone_also_where_clocks_are_set(zone: str, instant: datetime, text: str) -> None:
-    assert when(User(time_zone=zone), instant) == text
+    assert format_for(User(time_zone=zone), instant) == text
 
 
 def test_a_night_in_which_clocks_are_set_is_warned_of_by_the_hours_that_pass() -> None:
@@ -289,3 +289,11 @@ def test_a_night_in_which_clocks_are_set_is_warned_of_by_the_hours_that_pass() -
 
     assert titles() == ["ends in 24 hours"]
     assert "25 Oct 2026, 10:00 CET" in Notification.objects.get().text
+
+
+def test_the_end_is_told_in_the_language_that_was_chosen() -> None:
+    booked(make_user(date_language="de"))
+
+    walk(23, 24)
+
+    assert Notification.objects.get().text.startswith("It ends on 06.05.2026, 10:00 UTC.")
