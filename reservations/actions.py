@@ -158,10 +158,9 @@ def need(
     profile = StorageProfile.Code(booking.storage.code)
     storage_gb = size_gb(booking)
     keeps_new = profile == StorageProfile.Code.C3 and booking.volume is None
-    own_gb = 0 if profile == StorageProfile.Code.C3 else storage_gb
     until = held_until or end
-    hold = quota.Hold(start, until, booking.size.ram_mib * copies, booking.size.cores * copies, own_gb * copies)
-    if problem := quota.shortfall(workspace, hold, storage_gb if keeps_new else 0, copies=copies):
+    kept_more_gb = storage_gb if keeps_new else 0
+    if problem := quota.shortfall(workspace, holds(booking, start, until, copies), kept_more_gb, copies=copies):
         raise OverQuota(problem)
     asked = wanted(booking, workspace, start, end)
     quote = prices().quote(asked)
@@ -181,6 +180,12 @@ def _times(asked: Wanted, copies: int) -> Wanted:
     return replace(
         asked, cores=asked.cores * copies, ram_mib=asked.ram_mib * copies, storage_gb=asked.storage_gb * copies
     )
+
+
+def holds(booking: Booking, start: datetime, end: datetime, copies: int = 1) -> quota.Hold:
+    """What it holds of its workspace's quota over [start, end), all copies together; a kept volume is not in it."""
+    own_gb = 0 if booking.storage.code == StorageProfile.Code.C3 else size_gb(booking)
+    return quota.Hold(start, end, booking.size.ram_mib * copies, booking.size.cores * copies, own_gb * copies)
 
 
 def size_gb(booking: Booking) -> int:

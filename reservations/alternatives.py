@@ -13,9 +13,9 @@ from django.conf import settings
 from accounts.models import Workspace
 from compute import capacity, scheduler, slots
 from compute.scheduler import Candidate, Request
-from reservations import actions
+from reservations import actions, quota
 from reservations.actions import Booking
-from reservations.models import Size
+from reservations.models import Size, StorageProfile
 from reservations.pricing import prices
 
 AHEAD = timedelta(hours=48)
@@ -55,6 +55,9 @@ class Asking:
 
     def at(self, start: datetime) -> Request:
         return replace(self.request, start=start, end=start + self.length)
+
+    def of(self, size: Size) -> Request:
+        return replace(self.request, ram_mib=size.ram_mib, cores=size.cores)
 
     def end_of(self, start: datetime) -> datetime | None:
         """The end to put into the form; None where the duration says it."""
@@ -108,18 +111,49 @@ def cheaper(asking: Asking, first: Offer | None) -> list[Offer]:
 
 def smaller(asking: Asking, rows: Iterable[Candidate]) -> Offer | None:
     """The largest smaller size of the catalogue that fits at the time that was asked for; `rows` are its nodes."""
-    wanted, service = asking.booking.size, asking.booking.service
     rows = list(rows)
-    sizes = Size.objects.filter(
-        active=True, ram_mib__gte=service.min_ram_mib, ram_mib__lte=wanted.ram_mib, cores__lte=wanted.cores
-    )
-    for size in sizes.order_by("-ram_mib", "-cores"):
-        request = replace(asking.request, ram_mib=size.ram_mib, cores=size.cores)
-        if (size.ram_mib, size.cores) != (wanted.ram_mib, wanted.cores) and any(
-            scheduler.fits(request, row) for row in rows
-        ):
+    for size in _smaller_sizes(asking.booking):
+        if any(scheduler.fits(asking.of(size), row) for row in rows):
             return Offer("smaller", size=size)
     return None
+
+
+def within_quota(asking: Asking) -> list[Offer]:
+    """Where the quota refuses it: the earliest start, and the largest smaller size, that are within it and fit.
+
+    One reservation of the workspace after the other is taken to be over, the first few that end. At a bound that no
+    end moves (storage that is kept) there is nothing to offer.
+    """
+    booking, held = asking.booking, quota.Held.of(asking.workspace)
+    keeps_new = booking.storage.code == StorageProfile.Code.C3 and booking.volume is None
+    kept_more_gb = actions.size_gb(booking) if keeps_new else 0
+
+    def allows(request: Request) -> bool:
+        hold = actions.holds(booking, request.start, request.end)
+        return not held.shortfall(replace(hold, ram_mib=request.ram_mib, cores=request.cores), kept_more_gb)
+
+    offers = []
+    for end in sorted({hold.end for hold in held.holds if hold.end > asking.request.start})[:MOST_TRIES]:
+        if not allows(asking.at(end)):
+            continue
+        found = earliest(replace(asking, request=asking.at(end)))
+        if found and found.start and allows(asking.at(found.start)):
+            offers.append(found)
+            break
+    for size in _smaller_sizes(booking):
+        if allows(asking.of(size)) and capacity.quickest(asking.of(size)):
+            offers.append(Offer("smaller", size=size))
+            break
+    return offers
+
+
+def _smaller_sizes(booking: Booking) -> list[Size]:
+    """Those of the catalogue that the service can have, the largest first."""
+    wanted = booking.size
+    sizes = Size.objects.filter(
+        active=True, ram_mib__gte=booking.service.min_ram_mib, ram_mib__lte=wanted.ram_mib, cores__lte=wanted.cores
+    )
+    return list(sizes.exclude(ram_mib=wanted.ram_mib, cores=wanted.cores).order_by("-ram_mib", "-cores"))
 
 
 def fewer(copies: int) -> Offer:

@@ -103,14 +103,34 @@ def _fit(
     """Why it does not fit, None when it does; and what could be had instead."""
     try:
         place = actions.need(booking, workspace, start, end, now, copies=copies)
-    except (actions.OverQuota, actions.CannotAfford) as no:
+    except actions.CannotAfford as no:
         return Refusal(no.code, str(no)), []
+    except actions.OverQuota as no:
+        return _over_quota(no, booking, workspace, start, end, now, copies)
     except NoCapacity as no:
         return Refusal(NO_CAPACITY, str(no)), []
     asking = alternatives.Asking(booking, workspace, place.request, place.quote.price, now, copies)
     if copies == 1 and capacity.quickest(place.request):
         return None, alternatives.cheaper(asking, None)
     return _short(place, asking)
+
+
+def _over_quota(
+    no: actions.OverQuota,
+    booking: Booking,
+    workspace: Workspace,
+    start: datetime,
+    end: datetime,
+    now: datetime,
+    copies: int,
+) -> tuple[Refusal, list[Offer]]:
+    if copies > 1:
+        return Refusal(no.code, str(no)), []
+    needs_host = actions.needs_host(booking.storage.code)
+    request = Request(booking.size.ram_mib, booking.size.cores, start, end, needs_host)
+    offers = alternatives.within_quota(alternatives.Asking(booking, workspace, request, Decimal(0), now, copies))
+    next_slot = next((offer.start for offer in offers if offer.start), None)
+    return Refusal(no.code, str(no), next_slot), offers
 
 
 def _short(place: Need, asking: alternatives.Asking) -> tuple[Refusal | None, list[Offer]]:

@@ -78,13 +78,31 @@ def kept_gb(workspace: Workspace) -> int:
     return sum(volumes.values_list("volume__size_gb", flat=True))
 
 
-def shortfall(workspace: Workspace, wanted: Hold, kept_more_gb: int = 0, *, copies: int = 1) -> str:
-    """Why `wanted` would be over the workspace's quota; empty when it is within.
+@dataclass(frozen=True, slots=True)
+class Held:
+    """All that a workspace holds, read once, to ask about several wishes."""
 
-    `wanted` is what all `copies` hold; `kept_more_gb` is the size of a volume that this booking would make and keep.
-    """
-    use = peak_use(holds_of(workspace), wanted.start, wanted.end)
-    return _over(workspace, use, wanted, kept_gb(workspace) + kept_more_gb, copies)
+    workspace: Workspace
+    holds: list[Hold]
+    kept_gb: int
+
+    @classmethod
+    def of(cls, workspace: Workspace) -> "Held":
+        return cls(workspace, holds_of(workspace), kept_gb(workspace))
+
+    def shortfall(self, wanted: Hold, kept_more_gb: int = 0, *, copies: int = 1) -> str:
+        """Why `wanted` would be over the workspace's quota; empty when it is within.
+
+        `wanted` is what all `copies` hold; `kept_more_gb` is the size of a volume that this booking would make and
+        keep.
+        """
+        use = peak_use(self.holds, wanted.start, wanted.end)
+        return _over(self.workspace, use, wanted, self.kept_gb + kept_more_gb, copies)
+
+
+def shortfall(workspace: Workspace, wanted: Hold, kept_more_gb: int = 0, *, copies: int = 1) -> str:
+    """As `Held.shortfall`, of what the workspace holds now."""
+    return Held.of(workspace).shortfall(wanted, kept_more_gb, copies=copies)
 
 
 def first_shortfall(workspace: Workspace, wanted: Hold) -> tuple[datetime, str] | None:
@@ -108,6 +126,11 @@ def _over(workspace: Workspace, use: Use, wanted: Hold, kept: int, copies: int) 
     for would_be, limit, what in checks:
         if would_be > limit:
             return (
-                f"Over the quota of {workspace.name}: this would make {would_be:g} {what}, and {limit:g} are allowed."
+                f"Over the quota of {workspace.name}: this would make {_plain(would_be)} {what}, and"
+                f" {_plain(limit)} are allowed."
             )
     return ""
+
+
+def _plain(number: int | Decimal) -> str:
+    return f"{Decimal(number).normalize():f}"

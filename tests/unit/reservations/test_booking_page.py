@@ -12,7 +12,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.workspaces import personal_workspace
 from billing.models import Rate
+from compute.models import Node
 from reservations.models import Reservation, ServiceVersion
 from reservations.sizes import CustomSize
 from tests.factories import (
@@ -264,6 +266,44 @@ def test_where_nothing_fits_it_says_when_and_what_smaller_size_does(browser: Cli
     assert kinds["earliest"].start == quote.next_slot
     assert timedelta(hours=2) < quote.next_slot - timezone.now() < timedelta(hours=3, minutes=2)
     assert kinds["smaller"].size.slug == "tiny"
+
+
+def use_up(owner: User, hours: int = 3) -> None:
+    """Nearly all cores of the owner's own quota are in use for so long; the node has room."""
+    workspace = personal_workspace(owner)
+    cores = workspace.max_cores - Decimal("0.25")
+    make_reservation(owner, now=timezone.now(), size=CustomSize(cores, 256), length=timedelta(hours=hours))
+
+
+def test_where_the_quota_refuses_it_says_when_it_would_not_and_what_smaller_size_is_within_it(
+    browser: Client, owner: User
+) -> None:
+    make_node("second", ram_mib=8192, cores=8)
+    make_size("tiny", cores=Decimal("0.25"), ram_mib=64)
+    use_up(owner)
+
+    quote = asked(browser, FORM)
+
+    assert quote.refusal.code == "quota"
+    assert quote.sentence == "Over the quota of ada: this would make 8.25 cores at once, and 8 are allowed."
+    offers = {offer.kind: offer for offer in quote.offers}
+    assert offers["earliest"].start == quote.next_slot
+    assert timedelta(hours=2, minutes=59) < quote.next_slot - timezone.now() < timedelta(hours=3, minutes=2)
+    assert offers["smaller"].size.slug == "tiny"
+    assert asked(browser, FORM | {"size": "tiny"}).fits
+    assert asked(browser, FORM | {"start": typed(quote.next_slot)}).fits
+
+
+def test_where_the_quota_refuses_and_nothing_fits_either_nothing_is_offered(browser: Client, owner: User) -> None:
+    make_size("tiny", cores=Decimal("0.25"), ram_mib=64)
+    use_up(owner, hours=5)
+    make_node("second", ram_mib=8192, cores=8)
+    Node.objects.update(state=Node.State.CORDONED)
+
+    quote = asked(browser, FORM)
+
+    assert quote.refusal.code == "quota"
+    assert (quote.offers, quote.next_slot) == ([], None)
 
 
 def test_an_offer_is_taken_without_javascript_and_the_form_keeps_the_rest(browser: Client) -> None:
