@@ -117,7 +117,7 @@ def test_a_start_that_was_now_when_the_form_was_filled_in_is_still_now(user: Use
 
 QUOTAS: list[tuple[dict[str, Any], str]] = [
     ({"max_reservations": 1}, "would make 2 reservations at once, and 1 are allowed"),
-    ({"max_cores": Decimal("0.75")}, "would make 1.00 cores at once, and 0.75 are allowed"),
+    ({"max_cores": Decimal("0.75")}, "would make 1 cores at once, and 0.75 are allowed"),
     ({"max_ram_mib": 1000}, "would make 1024 MiB of RAM at once"),
     ({"max_storage_gb": 1}, "would make 2 GB of storage, and 1 are allowed"),
 ]
