@@ -63,7 +63,7 @@ class Speaker(OpenIDConnectOAuth2Adapter):  # type: ignore[misc]  # allauth has 
             more_of_it = self._ask(where, {"Authorization": f"Bearer {token.token}"})
             if more_of_it.get("sub") != claims["sub"]:
                 raise Untrue("it tells of somebody else than the ID token")
-            told = {**claims, **more_of_it}
+            told = rules.in_one(claims, more_of_it)
         return self.get_provider().sociallogin_from_response(request, told)
 
     def _ask(self, address: str, headers: dict[str, str] | None = None) -> dict[str, Any]:

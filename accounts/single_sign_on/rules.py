@@ -59,6 +59,20 @@ def groups_in(claims: Mapping[str, Any], name: str) -> list[str]:
     return sorted({entry for entry in value if isinstance(entry, str)}) if isinstance(value, list) else []
 
 
+def in_one(claims: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """What the ID token and the user's page say together; the page is the newer.
+
+    Whether an address was confirmed is only believed of the address that it was said of.
+    """
+    found = {**claims, **more}
+    if "email" in more and "email_verified" in more:
+        return found
+    found.pop("email_verified", None)
+    if "email_verified" in claims and found.get("email") == claims.get("email"):
+        found["email_verified"] = claims["email_verified"]
+    return found
+
+
 def wanted_roles(rules: Iterable[GroupRule], groups: Iterable[str]) -> dict[str, str]:
     """For each workspace that these groups lead into, the strongest role."""
     mine, found = set(groups), dict[str, str]()

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from accounts.models import AuditEntry, Membership, User, Workspace
 from accounts.single_sign_on import memberships
 from accounts.single_sign_on.adapter import free_username
-from accounts.single_sign_on.rules import GroupRule, groups_in, issuer_problem, parse_groups, wanted_roles
+from accounts.single_sign_on.rules import GroupRule, groups_in, in_one, issuer_problem, parse_groups, wanted_roles
 from accounts.single_sign_on.tokens import Untrue, verify
 from tests.factories import make_user
 
@@ -138,6 +138,25 @@ def test_groups_that_are_none_are_told(text: str) -> None:
 )
 def test_groups_are_found_in_what_a_provider_tells(claims: dict[str, Any], groups: list[str]) -> None:
     assert groups_in(claims, "g.x") == groups
+
+
+@pytest.mark.parametrize(
+    ("claims", "more", "confirmed"),
+    [
+        ({"email": "a", "email_verified": True}, {}, True),
+        ({"email": "a", "email_verified": True}, {"email": "a"}, True),
+        ({"email": "a"}, {"email": "a", "email_verified": True}, True),
+        ({"email": "a", "email_verified": True}, {"email": "a", "email_verified": False}, False),
+        ({"email": "a", "email_verified": True}, {"email": "b"}, None),
+        ({"email": "a"}, {"email_verified": True}, None),
+        ({"email": "a", "email_verified": False}, {"email_verified": True}, False),
+        ({"email_verified": True}, {"email": "b"}, None),
+    ],
+)
+def test_only_the_address_that_was_confirmed_is(
+    claims: dict[str, Any], more: dict[str, Any], confirmed: bool | None
+) -> None:
+    assert in_one(claims, more).get("email_verified") is confirmed
 
 
 def test_the_strongest_role_counts() -> None:
