@@ -24,7 +24,11 @@ SECRETS = (
     (re.compile(r"\bberth_[\w-]{16,}"), HIDDEN),  # tokens of the API
     (re.compile(r"\b((?:sk|rk)_(?:live|test)|whsec)_\w+"), HIDDEN),  # Stripe's
     (re.compile(r"((?<!\w)\w+://[^\s:/@]*):[^\s/@]+@"), rf"\1:{HIDDEN}@"),  # password in an address
-    (re.compile(r"(/password/reset/key/|/confirm-email/|/workspaces/join/)[^/\s\"']+"), rf"\1{HIDDEN}"),
+    (
+        re.compile(r"(/password/reset/key/|/confirm-email/|/workspaces/join/|/notifications/stop/)[^/\s\"']+"),
+        rf"\1{HIDDEN}",
+    ),
+    (re.compile(r"([?&](?:ticket|code)=)[^\s&\"']+"), rf"\1{HIDDEN}"),  # of the live pages, of single sign-on
     (re.compile(r"(/reservations/calendar/)[\w=%-]{16,}\.ics"), rf"\1{HIDDEN}.ics"),
     (
         re.compile(
