@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db.models import Prefetch
 from django.forms import BoundField
 from django.utils import timezone
+from django.utils.html import escape
 
 from accounts.models import Workspace
 from accounts.validators import no_control_characters
@@ -242,7 +243,7 @@ def _field(name: str, rule: Mapping[str, Any]) -> forms.Field:
     """A field for one option; what was typed is judged by the schema, which knows more than the field."""
     about: dict[str, Any] = {
         "label": rule.get("title") or name,
-        "help_text": rule.get("description", ""),
+        "help_text": escape(rule.get("description", "")),  # a form's hints are HTML
         "initial": options.as_environment({name: rule["default"]})[name] if "default" in rule else "",
         "required": False,
     }

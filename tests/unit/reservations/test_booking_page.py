@@ -10,6 +10,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django.utils.html import escape
 
 from accounts.models import User
 from accounts.workspaces import personal_workspace
@@ -126,6 +127,16 @@ def test_what_is_set_of_a_service_is_booked_and_of_others_it_is_not(browser: Cli
     row = Reservation.objects.get()
     assert row.version == "2"
     assert row.options == {"COUNT": 3, "FLAG": True, "WORD": "{password}"}
+
+
+def test_what_an_option_is_about_is_text(browser: Client) -> None:
+    about = 'as <b>MB</b>, "max" & more'
+    make_service("redis", options={"type": "object", "properties": {"LIMIT": {"type": "string", "description": about}}})
+
+    page = browser.get("/reservations/new/").content.decode()
+
+    assert escape(about) in page
+    assert "<b>MB" not in page
 
 
 @pytest.mark.parametrize(
