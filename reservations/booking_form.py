@@ -20,8 +20,7 @@ from reservations.forms import duration_choices
 from reservations.models import Service, ServiceVersion, Size, StorageProfile, WorkspaceVolume
 from reservations.option_rules import MOST_CHARACTERS, MOST_NUMBER
 from reservations.sizes import CORE_STEP, CUSTOM, LEAST_RAM_MIB, RAM_STEP_MIB, CustomSize
-
-TIME_FORMATS = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"]
+from reservations.time_field import LocalTimeField
 
 
 class SizeField(forms.ModelChoiceField):  # type: ignore[type-arg]  # no class of Django's can be subscripted at run time
@@ -33,16 +32,6 @@ class SizeField(forms.ModelChoiceField):  # type: ignore[type-arg]  # no class o
     def validate(self, value: Any) -> None:
         if value != CUSTOM:
             super().validate(value)
-
-
-def _time(label: str, example: str) -> forms.DateTimeField:
-    return forms.DateTimeField(
-        label=label,
-        required=False,
-        input_formats=TIME_FORMATS,
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
-        error_messages={"invalid": f"Type the {label.lower()} as date and time, such as {example}."},
-    )
 
 
 class BookingForm(forms.Form):
@@ -100,11 +89,11 @@ class BookingForm(forms.Form):
             "min_value": "At least one copy is needed.",
         },
     )
-    start = _time("Start", "2026-05-04 10:00")
+    start = LocalTimeField(label="Start", example="2026-05-04 10:00")
     duration = forms.TypedChoiceField(
         required=False, coerce=int, error_messages={"invalid_choice": "This duration is not offered."}
     )
-    end = _time("End", "2026-05-04 12:00")
+    end = LocalTimeField(label="End", example="2026-05-04 12:00")
     storage = forms.ModelChoiceField(
         StorageProfile.objects.filter(active=True),
         widget=forms.RadioSelect,

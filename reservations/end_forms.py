@@ -7,6 +7,8 @@ from django import forms
 from django.conf import settings
 from django.utils import timezone
 
+from reservations.time_field import LocalTimeField
+
 EXACT = "exact"
 LONGEST_MINUTES = 10_000_000
 MINUTE = timedelta(minutes=1)
@@ -22,13 +24,7 @@ class EndForm(forms.Form):
     too_far = ""
 
     minutes = forms.CharField(required=False, max_length=20)
-    end = forms.DateTimeField(
-        label="New end",
-        required=False,
-        input_formats=["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S"],
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
-        error_messages={"invalid": "Type the end as date and time, such as 2026-05-04 10:00."},
-    )
+    end = LocalTimeField(label="New end", example="2026-05-04 10:00")
 
     def __init__(self, *args: Any, old_end: datetime, chosen: str = "60", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

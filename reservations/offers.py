@@ -78,23 +78,30 @@ def quote(form: BookingForm, now: datetime) -> Quote:
 
 def quote_booking(booking: Booking, workspace: Workspace, now: datetime, *, copies: int = 1) -> Quote:
     """The quote of so many copies; of what could be had instead, everything is a bounded number of questions."""
-    begin = booking.start or now
-    length = booking.lasts(now)
-    asked = actions.wanted(booking, workspace, begin, begin + max(length, timedelta(0)))
-    found = prices().quote(asked)
-    price, per_hour = found.price * max(copies, 1), found.per_hour * max(copies, 1)
     try:
         if problems := batches.check_copies(copies, booking, workspace):
             raise actions.InvalidBooking(problems)
         start, end = actions.check(booking, workspace, now)
     except actions.InvalidBooking as problem:
-        return Quote(price, per_hour, length, problems=problem.problems, copies=copies)
+        return _wrong(booking, workspace, now, copies, problem.problems)
+    asked = actions.wanted(booking, workspace, start, end)
+    found = prices().quote(asked)
+    price, per_hour, length = found.price * copies, found.per_hour * copies, end - start
     kept_gb = actions.size_gb(booking) if booking.storage.code == StorageProfile.Code.C3 else 0
     details = prices().details(asked, found, kept_gb=kept_gb, now=now)
     if copies > 1:
         details = replace(details, with_tax=details.with_tax * copies)
     refusal, offers = _fit(booking, workspace, start, end, now, copies)
-    return Quote(price, per_hour, end - start, start, end, refusal, details, found.terms, offers=offers, copies=copies)
+    return Quote(price, per_hour, length, start, end, refusal, details, found.terms, offers=offers, copies=copies)
+
+
+def _wrong(booking: Booking, workspace: Workspace, now: datetime, copies: int, problems: dict[str, str]) -> Quote:
+    """With the price all the same, unless it is the time or the number of copies that makes no sense."""
+    if problems.keys() & {"start", "end", "duration", "copies"}:
+        return Quote(problems=problems, copies=copies)
+    begin, length = booking.start or now, booking.lasts(now)
+    found = prices().quote(actions.wanted(booking, workspace, begin, begin + length))
+    return Quote(found.price * copies, found.per_hour * copies, length, problems=problems, copies=copies)
 
 
 def _fit(

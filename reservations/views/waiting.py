@@ -17,6 +17,8 @@ from reservations.permissions import actionable_entries, check_user_can_act_for
 from reservations.views.booking import form_page
 from reservations.views.common import visitor
 
+ONE_COPY = "Only one copy can wait at a time: join with one, once for each."
+
 
 @login_required
 @require_GET
@@ -41,6 +43,8 @@ def join(request: HttpRequest) -> HttpResponse:
     user = visitor(request)
     workspace = current_workspace(user)
     form = BookingForm(request.POST, workspace=workspace)
+    if form.is_valid() and form.how_many > 1:
+        form.add_error("copies", ONE_COPY)
     if form.is_valid():
         try:
             entry = waiting.join(booking=form.booking(), workspace=workspace, by=user, now=timezone.now())
