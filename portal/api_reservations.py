@@ -432,7 +432,13 @@ def extend(request: HttpRequest, pk: int, payload: ExtensionIn) -> Any:
     reservation = _get_to_act(request, pk)
     length = payload.later_by(reservation.end)
     with payload.naming_the_field():
-        extending.extend(reservation=reservation, length=length, by=_user(request), now=timezone.now())
+        extending.extend(
+            reservation=reservation,
+            length=length,
+            by=_user(request),
+            now=timezone.now(),
+            seen_end=reservation.end if payload.end else None,
+        )
     return _answer(pk, request)
 
 
@@ -522,7 +528,13 @@ def shorten(request: HttpRequest, pk: int, payload: ShorteningIn) -> Any:
     later_by = payload.later_by(reservation.end)
     length = later_by if payload.end is None else -later_by
     with payload.naming_the_field():
-        shortening.shorten(reservation=reservation, length=length, by=_user(request), now=timezone.now())
+        shortening.shorten(
+            reservation=reservation,
+            length=length,
+            by=_user(request),
+            now=timezone.now(),
+            seen_end=reservation.end if payload.end else None,
+        )
     return _answer(pk, request)
 
 

@@ -7,6 +7,7 @@ from django import forms
 from django.conf import settings
 from django.utils import timezone
 
+from reservations.extending import END_CHANGED
 from reservations.time_field import LocalTimeField
 
 EXACT = "exact"
@@ -26,6 +27,9 @@ class EndForm(forms.Form):
     minutes = forms.CharField(required=False, max_length=20)
     end = LocalTimeField(label="New end", example="2026-05-04 10:00")
 
+    # The end that was on the page: a second click, or a page that is old, moves no end that nobody has seen.
+    seen = forms.CharField(required=False, max_length=40, widget=forms.HiddenInput)
+
     def __init__(self, *args: Any, old_end: datetime, chosen: str = "60", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.old_end = old_end
@@ -42,6 +46,8 @@ class EndForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         data = super().clean() or {}
         minutes, end = data.get("minutes", ""), data.get("end")
+        if data.get("seen", "") not in {"", self.old_end.isoformat()}:
+            self.add_error(None, END_CHANGED)
         if self.errors:
             return data
         if minutes == EXACT:

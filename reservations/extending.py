@@ -24,21 +24,28 @@ _TAKEN = {
 }
 
 
+END_CHANGED = "Its end was changed a moment ago. Look at the new one, and choose again."
+
+
 class CannotExtend(Exception):
     """It cannot go on after its end; the message says why."""
 
     code = "cannot_extend"
 
 
-def extend(*, reservation: Reservation, length: timedelta, by: User, now: datetime) -> Reservation:
+def extend(
+    *, reservation: Reservation, length: timedelta, by: User, now: datetime, seen_end: datetime | None = None
+) -> Reservation:
     """Let it end `length` later; what is added has today's rates. Returns the row as it is then.
 
+    `seen_end` is the end that somebody chose the length from: with another one by now nothing is added to it.
     Raises InvalidBooking (the length), OverQuota, CannotAfford, NoCapacity (its node is lent to somebody else by
-    then) or CannotExtend (it is over, its address or volume is promised), and has changed nothing then.
+    then) or CannotExtend (it is over, its address or volume is promised, its end is another), and has changed nothing
+    then.
     """
     try:
         with transaction.atomic(durable=True):
-            row = prolong(reservation=reservation, length=length, by=by, now=now)
+            row = prolong(reservation=reservation, length=length, by=by, now=now, seen_end=seen_end)
             hint_after_commit(row.pk)
             return row
     except IntegrityError as problem:
@@ -48,11 +55,15 @@ def extend(*, reservation: Reservation, length: timedelta, by: User, now: dateti
         raise
 
 
-def prolong(*, reservation: Reservation, length: timedelta, by: User, now: datetime) -> Reservation:
+def prolong(
+    *, reservation: Reservation, length: timedelta, by: User, now: datetime, seen_end: datetime | None = None
+) -> Reservation:
     """What `extend` writes, within a transaction of the caller; nobody is told. Raises as `extend` does."""
     workspace = Workspace.objects.select_for_update(no_key=True).get(pk=reservation.workspace_id)
     row = Reservation.objects.select_for_update(no_key=True).get(pk=reservation.pk)
     _check(row, workspace, length, now)
+    if seen_end not in {None, row.end}:
+        raise CannotExtend(END_CHANGED)
     quote = quoted(row, row.end + length)
     if problem := prices().refusal(wanted(row, row.end + length), quote, reservation_id=row.pk, now=now):
         raise actions.CannotAfford(problem)

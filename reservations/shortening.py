@@ -17,7 +17,7 @@ from accounts.models import User
 from compute import capacity
 from compute.models import Forward
 from reservations import actions
-from reservations.extending import quoted
+from reservations.extending import END_CHANGED, quoted
 from reservations.forms import COMMON_MINUTES
 from reservations.hints import hint_after_commit
 from reservations.models import Container, Reservation
@@ -31,14 +31,19 @@ class CannotShorten(Exception):
     code = "cannot_shorten"
 
 
-def shorten(*, reservation: Reservation, length: timedelta, by: User, now: datetime) -> Reservation:
+def shorten(
+    *, reservation: Reservation, length: timedelta, by: User, now: datetime, seen_end: datetime | None = None
+) -> Reservation:
     """Let it end `length` earlier, at the rates that it was booked with. Returns the row as it is then.
 
-    Raises InvalidBooking (the length) or CannotShorten (it is over, or only offered), and has changed nothing then.
+    `seen_end` is the end that somebody chose the length from. Raises InvalidBooking (the length) or CannotShorten (it
+    is over, only offered, or has another end by now), and has changed nothing then.
     """
     with transaction.atomic(durable=True):
         row = Reservation.objects.select_for_update(no_key=True).get(pk=reservation.pk)
         _check(row, length, now)
+        if seen_end not in {None, row.end}:
+            raise CannotShorten(END_CHANGED)
         end = row.end - length
         container = Container.objects.select_related("allocation").get(reservation=row, generation=row.generation)
         capacity.shorten(container.allocation, end)

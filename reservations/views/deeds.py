@@ -111,7 +111,7 @@ def extend(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         length, by = form.cleaned_data["length"], visitor(request)
         try:
-            row = extending.extend(reservation=reservation, length=length, by=by, now=now)
+            row = extending.extend(reservation=reservation, length=length, by=by, now=now, seen_end=reservation.end)
         except NO_EXTENSION as problem:
             form.add_error("end" if form.chosen == "exact" else "minutes", str(problem))
             reservation.refresh_from_db(fields=["end", "price", "terms", "state"])
@@ -134,9 +134,11 @@ def shorten(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         length, by = form.cleaned_data["length"], visitor(request)
         try:
-            row = shortening.shorten(reservation=reservation, length=length, by=by, now=now)
+            row = shortening.shorten(reservation=reservation, length=length, by=by, now=now, seen_end=reservation.end)
         except (actions.InvalidBooking, shortening.CannotShorten) as problem:
             form.add_error("end" if form.chosen == "exact" else "minutes", str(problem))
+            reservation.refresh_from_db(fields=["end", "price", "terms", "state"])
+            choices = shortening.choices(reservation, now)
         else:
             messages.success(request, f"{row.title} ends earlier now; what it does not need is free again.")
             return redirect("reservations:detail", pk=pk)

@@ -186,7 +186,7 @@ def test_an_exact_end_wins_over_a_duration(browser: Client) -> None:
         ("", typed(full_hour(5) + timedelta(minutes=7)), "full 15 minutes"),
         ("", "tomorrow", "Type the end"),
         ("", "2199-12-31T23:45", "hours can be booked at once"),
-            ("", "9999-12-31T23:45", "Type a year between"),
+        ("", "9999-12-31T23:45", "Type a year between"),
     ],
 )
 def test_an_end_that_cannot_be_says_so_at_its_field(start: str, end: str, says: str, browser: Client) -> None:

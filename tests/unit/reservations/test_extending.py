@@ -326,3 +326,40 @@ def test_somebody_elses_cannot_be_extended_on_the_page(soon: Reservation) -> Non
 
     assert client.post(f"/reservations/{soon.pk}/extend/", {"minutes": "60"}).status_code == 404
     assert Reservation.objects.get().end == soon.end
+
+
+# ---- an end that somebody else has moved ------------------------------------------------------------------
+
+
+def test_a_length_that_was_chosen_for_another_end_adds_nothing(reservation: Reservation) -> None:
+    seen = reservation.end
+    longer(reservation)
+
+    with pytest.raises(CannotExtend, match="was changed a moment ago"):
+        extend(reservation=reservation, length=HOUR, by=by(reservation), now=at(0.5), seen_end=seen)
+
+    reservation.refresh_from_db()
+    assert reservation.end == seen + HOUR
+
+
+@pytest.mark.parametrize("deed", ["extend", "shorten"])
+@pytest.mark.parametrize("choice", ["minutes", "exact"])
+def test_a_page_that_is_old_moves_no_end(choice: str, deed: str, node: Node) -> None:
+    """As a second click does, which comes after the first has been done."""
+    now = timezone.now()
+    row = make_reservation(now=now, length=4 * HOUR)
+    browser = Client()
+    browser.force_login(by(row), backend="django.contrib.auth.backends.ModelBackend")
+    page = f"/reservations/{row.pk}/{deed}/"
+    assert row.end.isoformat() in browser.get(page).content.decode()
+    until = row.end + (HOUR if deed == "extend" else -HOUR)
+    typed = {"minutes": "60"} if choice == "minutes" else {"minutes": "exact", "end": f"{until:%Y-%m-%dT%H:%M}"}
+    form = typed | {"seen": row.end.isoformat()}
+
+    assert browser.post(page, form).status_code == 302
+    again = browser.post(page, form)
+
+    assert "was changed a moment ago" in str(again.context["form"].non_field_errors())
+    row.refresh_from_db()
+    assert row.end == until
+    assert row.end.isoformat() in again.content.decode()
