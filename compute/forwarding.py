@@ -124,7 +124,8 @@ def _drift(gateway: Gateway, found: Rules) -> int:
     there, sure = {*found.nat, *found.filter}, _rules(gateway, Q(wanted=True, applied=True))
     possible = _rules(gateway, Q(wanted=True) | Q(applied=True))
     on_its_way = Forward.objects.filter(gateway=gateway, wanted=True, applied=False)
-    before = tuple(f" --ctorigdstport {port} " for port in on_its_way.values_list("public_port", flat=True))
+    ports = on_its_way.values_list("public_port", "node_port")
+    before = tuple(word for port, of_node in ports for word in (f" --ctorigdstport {port} ", f" --sport {of_node} "))
     too_many = [rule for rule in there - {*possible.nat, *possible.filter} if not any(word in rule for word in before)]
     return len({*sure.nat, *sure.filter} - there) + len(too_many)
 

@@ -59,6 +59,10 @@ def render(forwards: Iterable[ForwardSpec], private_subnet: str) -> Rules:
     A forward with sources leads everybody to the node all the same, and lets pass only them: whoever is not led on
     would be the gateway's own guest, and would reach what listens there on this port. The others are dropped by a rule
     of the forward, since the last one spares who comes from the private subnet.
+
+    Of a connection that was ended the node knows nothing and goes on sending. Where the gateway hides the nodes behind
+    its own address, its first packet would begin the connection anew, from inside, and the client's would pass as
+    answers. So what a node sends from the port of such a forward begins no connection in its middle.
     """
     ordered = sorted(forwards, key=lambda f: (f.public_port, f.protocol))
     nat = tuple(
@@ -86,4 +90,14 @@ def _passing(forward: ForwardSpec) -> list[str]:
     if forward.is_open:
         return [f"-A {FORWARD_CHAIN} {through} -j ACCEPT"]
     allowed = [f"-A {FORWARD_CHAIN} -s {source} {through} -j ACCEPT" for source in forward.sources]
-    return [*allowed, f"-A {FORWARD_CHAIN} {through} -j DROP"]
+    return [*allowed, f"-A {FORWARD_CHAIN} {through} -j DROP", *_not_begun_anew(forward)]
+
+
+def _not_begun_anew(forward: ForwardSpec) -> list[str]:
+    """What the node sends of a connection that the gateway does not know is dropped."""
+    if forward.protocol != "tcp":
+        return []
+    return [
+        f"-A {FORWARD_CHAIN} -s {forward.node_address}/32 -p tcp -m conntrack --ctstate NEW"
+        f" -m tcp --sport {forward.node_port} ! --tcp-flags FIN,SYN,RST,ACK SYN -j DROP"
+    ]

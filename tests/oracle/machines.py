@@ -32,6 +32,10 @@ _PASS = re.compile(
     r"-A BERTH-FORWARD (?:-s ([\d./]+) )?-d ([\d.]+)/32 -p tcp -m conntrack --ctstate DNAT --ctorigdstport (\d+)"
     r" -m tcp --dport (\d+) -j (ACCEPT|DROP)"
 )
+_MIDDLE = re.compile(
+    r"-A BERTH-FORWARD -s ([\d.]+)/32 -p tcp -m conntrack --ctstate NEW -m tcp --sport (\d+)"
+    r" ! --tcp-flags FIN,SYN,RST,ACK SYN -j DROP"
+)
 #: Who asks whom on which port, and who answers from which.
 _TRACKED = re.compile(
     r"tcp +6 .*?src=([\d.]+) dst=([\d.]+) sport=\d+ dport=(\d+).*?src=([\d.]+) dst=[\d.]+ sport=(\d+)"
@@ -225,6 +229,7 @@ def _gateway(rows: Rows, seen: GatewaySeen) -> Iterator[str]:
     led = [(m[1], int(m[2]), m[3], int(m[4])) for line in ours if (m := _DNAT.fullmatch(line))]
     passing = [line for line in seen.filter if line.startswith("-A BERTH-FORWARD ")]
     passed = [m for line in passing if (m := _PASS.fullmatch(line))]
+    middle = [(m[1], int(m[2])) for line in passing if (m := _MIDDLE.fullmatch(line))]
     through = {(int(m[3]), m[2], int(m[4])) for m in passed}
     subnet = ipaddress.IPv4Network(gateway["private_subnet"])
     if len(led) != len(ours) or len(set(led)) != len(led):
@@ -233,10 +238,12 @@ def _gateway(rows: Rows, seen: GatewaySeen) -> Iterator[str]:
         yield f"2: BERTH-FORWARD does not begin with what is established: {passing[:1]}"
     if passing[-1:] != [f"-A BERTH-FORWARD ! -s {subnet} -d {subnet} -j DROP"]:
         yield f"2: BERTH-FORWARD does not end with the drop: {passing[-1:]}"
-    if len(passed) != len(passing) - 2:
+    if len(passed) + len(middle) != len(passing) - 2:
         yield f"2: BERTH-FORWARD lets something else pass: {passing}"
     if {(port, node, node_port) for _, port, node, node_port in led} != through:
         yield f"2: what is led in and what may pass differ: {led} {through}"
+    if sorted(middle) != sorted((m[2], int(m[4])) for m in passed if m[5] == "DROP"):
+        yield f"2: what was ended could begin anew from a node, or is held back without a list: {passing}"
     lists = {row["public_port"]: row["allowed_sources"] for row in rows["forwards"] if row["wanted"]}
     for port in {port for port, _, _ in through} & lists.keys():
         verdicts = [(m[1], m[5]) for m in passed if int(m[3]) == port]

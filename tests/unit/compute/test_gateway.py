@@ -1,6 +1,6 @@
 """The rules of a gateway as text, and what its driver makes of conntrack's lists."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -60,6 +60,19 @@ def test_the_drop_comes_last_and_each_forward_passes_by_its_own_port_only() -> N
     assert rules.filter[-1].endswith("-j DROP")
     assert [line.endswith("-j ACCEPT") for line in rules.filter[:-1]] == [True, True, True]
     assert "--ctorigdstport 20001 -m tcp --dport 20001" in rules.filter[2]
+
+
+def test_where_some_may_come_in_the_node_begins_no_connection_in_its_middle() -> None:
+    """Else what was ended would begin anew, from inside, on a gateway that hides the nodes behind its address."""
+    some = replace(WEB, sources=("203.0.113.7/32",))
+    middle = (
+        "-A BERTH-FORWARD -s 10.99.0.11/32 -p tcp -m conntrack --ctstate NEW -m tcp --sport 20000"
+        " ! --tcp-flags FIN,SYN,RST,ACK SYN -j DROP"
+    )
+
+    assert render([some, REDIS], SUBNET).filter[3] == middle
+    assert not [line for line in render([WEB, REDIS], SUBNET).filter if "--sport" in line]
+    assert not [line for line in render([replace(some, protocol="udp")], SUBNET).filter if "--sport" in line]
 
 
 def test_the_difference_counts_missing_and_superfluous_rules() -> None:

@@ -140,6 +140,16 @@ def test_the_round_finds_a_change_whose_hint_was_lost_and_calls_it_no_drift(
     assert (drift, fake.lets_in(OTHER, forward().public_port)) == (0, False)
 
 
+def test_the_rules_of_a_list_that_was_lifted_are_no_drift(running: Reservation, fake: FakeGateway) -> None:
+    only(running, ONE)
+    sync()
+    only(running)
+
+    drift = forwarding.check(Gateway.objects.get(), NOW)
+
+    assert (drift, fake.lets_in(OTHER, forward().public_port)) == (0, True)
+
+
 def test_a_rule_of_the_list_that_somebody_took_away_is_drift_and_comes_back(
     running: Reservation, fake: FakeGateway
 ) -> None:
