@@ -148,7 +148,6 @@ def _no_capacity(request: HttpRequest, error: NoCapacity) -> HttpResponse:
 Conflict = (
     actions.OverQuota
     | actions.CannotAfford
-    | actions.VolumeTaken
     | actions.VolumeInUse
     | CannotExtend
     | CannotRestrict
@@ -161,7 +160,6 @@ Conflict = (
 
 @api.exception_handler(actions.OverQuota)
 @api.exception_handler(actions.CannotAfford)
-@api.exception_handler(actions.VolumeTaken)
 @api.exception_handler(actions.VolumeInUse)
 @api.exception_handler(CannotExtend)
 @api.exception_handler(CannotRestrict)
@@ -171,6 +169,11 @@ Conflict = (
 @api.exception_handler(CannotRestart)
 def _conflict(request: HttpRequest, error: Conflict) -> HttpResponse:
     return problem(409, error.code, str(error))
+
+
+@api.exception_handler(actions.VolumeTaken)
+def _volume_taken(request: HttpRequest, error: actions.VolumeTaken) -> HttpResponse:
+    return problem(409, error.code, str(error), next_slot=error.next_slot)
 
 
 @api.exception_handler(actions.KeyReused)

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -37,6 +37,7 @@ from reservations.pricing import Quote, Wanted, prices
 from reservations.states import State
 from reservations.transitions import PLATFORM, Stale, transition
 
+MINUTE, EPOCH = timedelta(minutes=1), datetime(1970, 1, 1, tzinfo=UTC)
 IN_A_MOMENT = timedelta(seconds=5)
 OFFERED = "Held for who is first in line."
 VOLUME_TAKEN = "This volume is booked by another reservation at that time."
@@ -73,9 +74,13 @@ class CannotAfford(Exception):
 
 
 class VolumeTaken(Exception):
-    """Another reservation has the volume at that time."""
+    """Another reservation has the volume at that time. It is free for as long from `next_slot` on, if that is known."""
 
     code = "volume_taken"
+
+    def __init__(self, next_slot: datetime | None = None) -> None:
+        self.next_slot = next_slot
+        super().__init__(VOLUME_TAKEN)
 
 
 class VolumeInUse(Exception):
@@ -117,7 +122,7 @@ def book(
         raise none.with_next_slot() from None
     except IntegrityError as problem:
         if "reservation_volume_once" in str(problem):
-            raise VolumeTaken(VOLUME_TAKEN) from problem
+            raise VolumeTaken from problem
         raise
 
 
@@ -228,8 +233,7 @@ def hold(
     else:
         place = need(booking, workspace, start, end, now)
     # Before the lock of placing: the constraint would wait for who writes the other's row, who may wait for that lock.
-    if booking.volume and Reservation.objects.with_volume(booking.volume.pk, start, end).exists():
-        raise VolumeTaken(VOLUME_TAKEN)
+    check_volume(booking, start, end)
     ports = [PortRequest(port["name"], port["kind"], port["port"]) for port in booking.service.ports]
     allocation, forwards = capacity.place(place.request, ports, rest=port_rest(), exclude=exclude)
     reservation = Reservation.objects.create(
@@ -280,6 +284,20 @@ def hold(
         service=booking.service.slug,
     )
     return reservation
+
+
+def check_volume(booking: Booking, start: datetime, end: datetime) -> None:
+    """Raises VolumeTaken, when another reservation has its volume at some instant of [start, end)."""
+    if booking.volume is None:
+        return
+    free, length = start, end - start
+    users = Reservation.objects.live().filter(kept_volume=booking.volume.pk, end__gt=start).order_by("start")
+    for begins, ends in users.values_list("start", "end"):
+        if begins >= free + length:
+            break
+        free = ends + (MINUTE - spare if (spare := (ends - EPOCH) % MINUTE) else timedelta(0))  # as it can be typed
+    if free > start:
+        raise VolumeTaken(free)
 
 
 def port_rest() -> timedelta:

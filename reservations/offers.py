@@ -110,12 +110,15 @@ def _fit(
     """Why it does not fit, None when it does; and what could be had instead."""
     try:
         place = actions.need(booking, workspace, start, end, now, copies=copies)
+        actions.check_volume(booking, start, end)
     except actions.CannotAfford as no:
         return Refusal(no.code, str(no)), []
     except actions.OverQuota as no:
         return _over_quota(no, booking, workspace, start, end, now, copies)
     except NoCapacity as no:
         return Refusal(NO_CAPACITY, str(no)), []
+    except actions.VolumeTaken as no:
+        return Refusal(no.code, str(no), no.next_slot), _when_free(booking, place.request, no.next_slot)
     asking = alternatives.Asking(booking, workspace, place.request, place.quote.price, now, copies)
     if copies == 1 and capacity.quickest(place.request):
         return None, alternatives.cheaper(asking, None)
@@ -138,6 +141,14 @@ def _over_quota(
     offers = alternatives.within_quota(alternatives.Asking(booking, workspace, request, Decimal(0), now, copies))
     next_slot = next((offer.start for offer in offers if offer.start), None)
     return Refusal(no.code, str(no), next_slot), offers
+
+
+def _when_free(booking: Booking, request: Request, at: datetime | None) -> list[Offer]:
+    """The start from which its volume is free, if there is a place for it, too."""
+    if at is None or booking.end:
+        return []
+    later = replace(request, start=at, end=at + (request.end - request.start))
+    return [Offer("earliest", at)] if capacity.quickest(later) else []
 
 
 def _short(place: Need, asking: alternatives.Asking) -> tuple[Refusal | None, list[Offer]]:

@@ -22,7 +22,7 @@ from reservations.models import Service
 from reservations.sizes import CUSTOM, CustomSize
 from reservations.views.common import visitor
 
-MAIN_ERRORS = (actions.OverQuota, actions.CannotAfford, actions.VolumeTaken)
+MAIN_ERRORS = (actions.OverQuota, actions.CannotAfford)
 TAKEN = ("start", "end", "duration", "size", "copies")
 
 
@@ -47,6 +47,9 @@ def new(request: HttpRequest) -> HttpResponse:
         except NoCapacity as problem:
             form.add_error(None, str(problem))
             next_slot, may_wait = problem.next_slot, form.how_many == 1
+        except actions.VolumeTaken as problem:
+            form.add_error(None, str(problem))
+            next_slot = problem.next_slot
         except MAIN_ERRORS as problem:
             form.add_error(None, str(problem))
         else:

@@ -16,10 +16,12 @@ from accounts.models import User
 from accounts.workspaces import personal_workspace
 from billing.models import Rate
 from compute.models import Node
-from reservations.models import Reservation, ServiceVersion
+from reservations import actions
+from reservations.models import Reservation, ServiceVersion, StorageProfile
 from reservations.sizes import CustomSize
 from tests.factories import (
     DIGEST,
+    make_booking,
     make_node,
     make_profiles,
     make_reservation,
@@ -477,3 +479,34 @@ def test_the_page_takes_as_many_queries_with_many_services(browser: Client) -> N
         ServiceVersion.objects.create(service=service, name="2", image="library/nginx:2", digest=DIGEST)
 
     assert count() == first
+
+
+# ---- a kept volume that somebody has --------------------------------------------------------------------------------
+def test_a_volume_that_is_booked_is_no_room_and_says_from_when_on_it_is_free(browser: Client, owner: User) -> None:
+    make_storage()
+    first = make_reservation(owner, now=timezone.now(), storage=StorageProfile.objects.get(code="C3"), storage_gb=2)
+    form = FORM | {"storage": "C3", "volume": str(first.kept_volume_id)}
+
+    asked = send(browser, form, "quote").context["quote"]
+    booked = send(browser, form)
+
+    assert not asked.fits
+    assert asked.refusal.code == "volume_taken"
+    [offer] = asked.offers
+    assert first.end <= offer.start == asked.next_slot < first.end + timedelta(minutes=1)
+    assert booked.context["next_slot"] == asked.next_slot
+    assert send(browser, form | {"start": typed(offer.start)}).status_code == 302
+
+
+def test_a_gap_that_is_too_short_is_not_when_the_volume_is_free(owner: User) -> None:
+    make_storage()
+    now, hour = timezone.now().replace(second=0, microsecond=0), timedelta(hours=1)
+    kept: dict[str, Any] = {"storage": StorageProfile.objects.get(code="C3"), "storage_gb": 2}
+    first = make_reservation(owner, now=now, length=hour, **kept)
+    make_reservation(owner, now=now, start=now + 2 * hour, length=hour, volume=first.kept_volume, **kept)
+    wanted = make_booking(length=2 * hour, volume=first.kept_volume, **kept)
+
+    with pytest.raises(actions.VolumeTaken) as refused:
+        actions.check_volume(wanted, now, now + 2 * hour)
+
+    assert refused.value.next_slot == now + 3 * hour
