@@ -49,7 +49,9 @@ def create_token(
         raise BadToken(f"A token needs a scope: {' or '.join(Scope.values)}.")
     secret = ApiToken.new_secret()
     with transaction.atomic(durable=True):
-        User.objects.select_for_update().get(pk=user.pk)  # two at once do not pass the limit together
+        row = User.objects.select_for_update().get(pk=user.pk)  # two at once do not pass the limit together
+        if row.closed_at is not None:
+            raise BadToken("This account is deleted.")
         if ApiToken.objects.live(now).filter(user=user).count() >= MOST_TOKENS:
             raise BadToken(f"There are {MOST_TOKENS} tokens already. Revoke one that is not used any more.")
         token = ApiToken.objects.create(

@@ -51,7 +51,9 @@ class UserAdmin(DjangoUserAdmin[User], BerthAdmin):
     readonly_fields = ["last_login", "date_joined", "see_also"]
     fieldsets = (*(DjangoUserAdmin.fieldsets or ()), ("Berth", {"fields": ["time_zone", "date_language", "see_also"]}))
     actions = ["reset_second_factors"]
-    instead_of_deleting = "Switch it off instead: take away “Active”."
+    instead_of_deleting = (
+        "Switch it off instead: take away “Active”. manage.py close_account deletes it, but its books."
+    )
 
     def links(self, row: User) -> list[Link]:
         def of(model: str, field: str) -> str:
@@ -63,6 +65,14 @@ class UserAdmin(DjangoUserAdmin[User], BerthAdmin):
             ("Sessions", of("usersessions_usersession", "user__id__exact")),
             ("What they did", of("accounts_auditentry", "actor__id__exact")),
         ]
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """A deleted account's row is for the books alone: nobody makes somebody of it again."""
+        return super().has_change_permission(request, obj) and (obj is None or obj.closed_at is None)
+
+    def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Nor is the row deleted that bills and the audit log name."""
+        return super().has_delete_permission(request, obj) and (obj is None or obj.closed_at is None)
 
     def get_autocomplete_fields(self, request: HttpRequest) -> list[str]:
         return ["groups", "user_permissions"]

@@ -115,3 +115,24 @@ class KeysForm(forms.Form):
         form = cls({"keys": ""})
         form.errors["keys"] = form.error_class([problem])
         return form
+
+
+class DeleteForm(forms.Form):
+    """The user name, typed to be sure that it is this account."""
+
+    username = forms.CharField(
+        label="Type your user name",
+        max_length=150,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}),
+        error_messages={"required": "Type your user name, so that nothing is deleted by mistake."},
+    )
+
+    def __init__(self, *args: Any, wanted: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.wanted = wanted
+
+    def clean_username(self) -> str:
+        name = str(self.cleaned_data["username"])
+        if name != self.wanted:
+            raise forms.ValidationError(f"This is not your user name. Type {self.wanted}, as it is written here.")
+        return name

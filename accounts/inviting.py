@@ -162,7 +162,7 @@ def invitations_for(user: User, now: datetime) -> InvitationQuerySet:
     """The open ones to an address that is proven to be `user`'s."""
     rows = Invitation.objects.open(now).filter(workspace__closed_at=None)
     addresses = Q(pk__in=[])
-    for email in _proven_addresses_of(user):
+    for email in proven_addresses_of(user):
         addresses |= Q(email__iexact=email)
     return rows.filter(addresses).select_related("workspace", "invited_by")
 
@@ -174,7 +174,7 @@ def is_for(invitation: Invitation, user: User) -> bool:
 
 def is_known_to(invitation: Invitation, user: User) -> bool:
     """Whether they may read and answer it without its link: the address is proven to be theirs."""
-    return invitation.email.lower() in {email.lower() for email in _proven_addresses_of(user)}
+    return invitation.email.lower() in {email.lower() for email in proven_addresses_of(user)}
 
 
 def why_not(row: Invitation, user: User | None, now: datetime) -> str:
@@ -192,12 +192,12 @@ def why_not(row: Invitation, user: User | None, now: datetime) -> str:
 def _addresses_of(user: User) -> list[str]:
     """Those that a mail has proven, or, where this portal asks for no proof, those that the account has."""
     if settings.ACCOUNT_EMAIL_VERIFICATION != "none":
-        return _proven_addresses_of(user)
+        return proven_addresses_of(user)
     rows = EmailAddress.objects.filter(user=user)
     return [email for email in {user.email, *rows.values_list("email", flat=True)} if email]
 
 
-def _proven_addresses_of(user: User) -> list[str]:
+def proven_addresses_of(user: User) -> list[str]:
     return list(EmailAddress.objects.filter(user=user, verified=True).values_list("email", flat=True))
 
 

@@ -35,7 +35,9 @@ def lock(workspace_id: int) -> Workspace:
 def create_workspace(*, name: str, by: User) -> Workspace:
     """A shared workspace that `by` owns, with the usual quota. Raises TeamProblem."""
     with transaction.atomic(durable=True):
-        User.objects.select_for_update().get(pk=by.pk)  # two at once do not pass the limit together
+        row = User.objects.select_for_update().get(pk=by.pk)  # two at once do not pass the limit together
+        if row.closed_at is not None:
+            raise TeamProblem("This account is deleted.")
         most = settings.BERTH_WORKSPACES_PER_USER
         if created_by(by) >= most:
             raise TeamProblem(

@@ -34,6 +34,7 @@ ACCESS = {
     "metrics": Access.EVERYBODY,
     "accounts/": Access.MEMBER,
     "accounts/dates/": Access.MEMBER,
+    "accounts/delete/": Access.MEMBER,
     "accounts/keys/": Access.MEMBER,
     "accounts/keys/new/": Access.MEMBER,
     "accounts/keys/<int:pk>/remove/": Access.OWNER,

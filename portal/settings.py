@@ -309,6 +309,7 @@ BERTH_PORT_REST_MINUTES = env.whole("BERTH_PORT_REST_MINUTES", 10, 0, 1440)
 BERTH_AUDIT_FUNCTION = "accounts.audit.record"
 BERTH_EXPECTED_CONTAINERS_FUNCTION = "reservations.expected.containers_expected"
 BERTH_PRICES = "billing.quotes"
+BERTH_CLOSING_PARTS = ["reservations.account_closing", "billing.account_closing"]  # see accounts/closing.py
 
 # ---- money ------------------------------------------------------------------------------------------------
 BERTH_CURRENCY = env.matching("BERTH_CURRENCY", "USD", r"[A-Z]{3}", "a currency's three letters, such as EUR")

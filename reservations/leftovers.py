@@ -12,7 +12,7 @@ from compute.log_context import about_its_node
 from compute.models import Node, StorageServer, Volume
 from compute.shell import CommandFailed, Host, NoAnswer
 from reservations import numbers, sightings
-from reservations.models import Container, Orphan
+from reservations.models import Container, Orphan, Reservation
 
 logger = logging.getLogger(__name__)
 PREFIX = "volume:"
@@ -141,6 +141,7 @@ def _number(name: str) -> int:
 
 def remove_deleted() -> None:
     """Remove the images of deleted kept volumes from their storage servers; of a silent one only the first is tried."""
+    mark_deleted()
     silent: set[int | None] = set()
     there = Container.objects.present().filter(volume__isnull=False).values("volume")
     for volume in Volume.objects.filter(state=Volume.State.REMOVING).exclude(pk__in=there).select_related("server"):
@@ -157,3 +158,13 @@ def remove_deleted() -> None:
             continue
         Volume.objects.filter(pk=volume.pk, state=Volume.State.REMOVING).update(state=Volume.State.REMOVED, node=None)
         logger.info("removed %s, which was deleted by its owner or never used", volume)
+
+
+def mark_deleted() -> None:
+    """Kept volumes that were deleted while a machine still held them: to be removed, once none may hold them."""
+    there = Container.objects.present().filter(volume__isnull=False).values("volume")
+    in_use = Reservation.objects.live().filter(kept_volume__isnull=False).values("kept_volume__volume")
+    rows = Volume.objects.filter(
+        state__in=[Volume.State.DETACHED, Volume.State.ATTACHED], owned__deleted_at__isnull=False
+    )
+    rows.exclude(pk__in=there).exclude(pk__in=in_use).update(state=Volume.State.REMOVING)
