@@ -198,6 +198,7 @@ def _addresses_of(user: User) -> list[str]:
 
 
 def proven_addresses_of(user: User) -> list[str]:
+    """Those that a mail has proven."""
     return list(EmailAddress.objects.filter(user=user, verified=True).values_list("email", flat=True))
 
 
