@@ -121,6 +121,7 @@
   });
 
   document.addEventListener("submit", (event) => {
+    if (event.defaultPrevented) return; // htmx sends it, and the form stays on the page to be sent again
     // A second click must not send a form twice. The button stays in the form data: disable it afterwards.
     const buttons = Array.from(event.target.elements).filter((element) => element.type === "submit");
     window.setTimeout(() => buttons.forEach((button) => (button.disabled = true)), 0);
