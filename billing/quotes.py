@@ -1,6 +1,7 @@
 """Answers the lower layers' questions about money (reservations.pricing.Prices)."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -9,10 +10,11 @@ from billing import pricing, tariffs, usage
 from billing.affording import Prolonged, refusal
 from billing.explaining import details
 from billing.pricing import Size, Terms
+from billing.tariffs import Tariff
 from reservations.models import Reservation
 from reservations.pricing import Quote, Wanted
 
-__all__ = ["changes", "cost_so_far", "details", "per_hour", "prolonged", "quote", "refusal"]
+__all__ = ["cost_so_far", "course", "details", "per_hour", "prolonged", "quote", "refusal"]
 
 
 def per_hour(sizes: Iterable[tuple[Decimal, int]], *, now: datetime) -> list[Decimal]:
@@ -32,14 +34,31 @@ def quote(wanted: Wanted, *, terms: dict[str, Any] | None = None, until: datetim
         holding = tariffs.extended(Terms.from_json(terms), wanted.workspace_id, until, wanted.end)
     else:
         holding = tariffs.terms_for(wanted.workspace_id, wanted.start, wanted.end)
+    return Quote(_price(wanted, holding), _per_hour(holding, wanted.cores, wanted.ram_mib), holding.as_json())
+
+
+def _price(wanted: Wanted, terms: Terms) -> Decimal:
     size = Size(wanted.cores, wanted.ram_mib, wanted.storage_gb)
-    whole = pricing.cost([(wanted.start, wanted.end)], size, holding)
-    return Quote(whole.amount, _per_hour(holding, wanted.cores, wanted.ram_mib), holding.as_json())
+    return pricing.cost([(wanted.start, wanted.end)], size, terms).amount
 
 
-def changes(workspace_id: int, start: datetime, end: datetime) -> list[datetime]:
-    """The instants within at which another price begins to hold for the workspace, in order."""
-    return [price.since for price in tariffs.terms_for(workspace_id, start, end).prices[1:]]
+@dataclass(frozen=True, slots=True)
+class Course:
+    """See reservations.pricing.Course."""
+
+    tariff: Tariff
+    start: datetime
+
+    def changes(self, until: datetime) -> list[datetime]:
+        return [price.since for price in self.tariff.terms(self.start, until).prices[1:]]
+
+    def price(self, wanted: Wanted) -> Decimal:
+        return _price(wanted, self.tariff.terms(wanted.start, wanted.end))
+
+
+def course(workspace_id: int, start: datetime, end: datetime) -> Course:
+    """The workspace's prices over [start, end), read once."""
+    return Course(Tariff.read(workspace_id, start, end), start)
 
 
 def prolonged(

@@ -1,7 +1,7 @@
 """Which prices hold for a workspace over a time: its own rates before the list's, less its discount."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Protocol, TypeVar
@@ -24,22 +24,45 @@ Row = TypeVar("Row", bound=Dated)
 
 def terms_for(workspace_id: int | None, start: datetime, end: datetime) -> Terms:
     """The terms for [start, end) as the rates stand now; `workspace_id` None: the list's, without any discount."""
-    during = DateTimeTZRange(start, end, "[)")
-    holders = Q(workspace=None) | Q(workspace=workspace_id) if workspace_id else Q(workspace=None)
-    rates = list(Rate.objects.filter(holders, currency=settings.BERTH_CURRENCY, during__overlap=during))
-    discounts = list(Discount.objects.filter(workspace=workspace_id, during__overlap=during)) if workspace_id else []
-    own = [rate for rate in rates if rate.workspace_id]
-    common = [rate for rate in rates if not rate.workspace_id]
-    prices: list[Price] = []
-    for instant in _changes([*rates, *discounts], start, end):
-        rate = _holding(own, instant) or _holding(common, instant)
-        price = _price(rate, _holding(discounts, instant), instant)
-        if not prices or replace(price, since=prices[-1].since) != prices[-1]:
-            prices.append(price)
-    first = _holding(own, start) or _holding(common, start)
-    rounding = Rounding(first.rounding) if first else Rounding.HOUR
-    zone = account_of(workspace_id).zone.key if workspace_id else settings.BERTH_BILLING_TIME_ZONE
-    return Terms(tuple(prices), rounding, zone, settings.BERTH_CURRENCY)
+    return Tariff.read(workspace_id, start, end).terms(start, end)
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """All rates and discounts that hold for a workspace at some instant of a time, as they stand now: read once."""
+
+    own: list[Rate]
+    common: list[Rate]
+    discounts: list[Discount]
+    zone: str
+
+    @classmethod
+    def read(cls, workspace_id: int | None, start: datetime, end: datetime) -> "Tariff":
+        during = DateTimeTZRange(start, end, "[)")
+        holders = Q(workspace=None) | Q(workspace=workspace_id) if workspace_id else Q(workspace=None)
+        rates = list(Rate.objects.filter(holders, currency=settings.BERTH_CURRENCY, during__overlap=during))
+        return cls(
+            own=[rate for rate in rates if rate.workspace_id],
+            common=[rate for rate in rates if not rate.workspace_id],
+            discounts=list(Discount.objects.filter(workspace=workspace_id, during__overlap=during))
+            if workspace_id
+            else [],
+            zone=account_of(workspace_id).zone.key if workspace_id else settings.BERTH_BILLING_TIME_ZONE,
+        )
+
+    def terms(self, start: datetime, end: datetime) -> Terms:
+        """For [start, end), which must be within the time that was read."""
+        prices: list[Price] = []
+        for instant in _changes([*self.own, *self.common, *self.discounts], start, end):
+            price = _price(self._rate(instant), _holding(self.discounts, instant), instant)
+            if not prices or replace(price, since=prices[-1].since) != prices[-1]:
+                prices.append(price)
+        first = self._rate(start)
+        rounding = Rounding(first.rounding) if first else Rounding.HOUR
+        return Terms(tuple(prices), rounding, self.zone, settings.BERTH_CURRENCY)
+
+    def _rate(self, instant: datetime) -> Rate | None:
+        return _holding(self.own, instant) or _holding(self.common, instant)
 
 
 def extended(terms: Terms, workspace_id: int, old_end: datetime, new_end: datetime) -> Terms:

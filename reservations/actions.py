@@ -150,12 +150,13 @@ def need(
     *,
     held_until: datetime | None = None,
     copies: int = 1,
+    quote: Quote | None = None,
 ) -> Need:
     """What the booking takes over [start, end), as a quote and the booking itself ask for it.
 
     With `held_until` it may begin later, by as much as that is after the end: until then the place is held and the
     prices are promised, and one length of it is paid. Whether so many `copies` may be booked is asked for all
-    together; request and quote are those of one.
+    together; request and quote are those of one. A `quote` that was made already for [start, end) is not made again.
 
     Raises OverQuota, CannotAfford, or NoCapacity when no storage server has room for its volume; one of C2 gets its
     server when it starts.
@@ -168,7 +169,7 @@ def need(
     if problem := quota.shortfall(workspace, holds(booking, start, until, copies), kept_more_gb, copies=copies):
         raise OverQuota(problem)
     asked = wanted(booking, workspace, start, end)
-    quote = prices().quote(asked)
+    quote = quote or prices().quote(asked)
     if until > end:
         promised = prices().quote(wanted(booking, workspace, start, until)).terms
         quote = prices().quote(asked, terms=promised, until=until)

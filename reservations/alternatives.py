@@ -16,7 +16,7 @@ from compute.scheduler import Candidate, Request
 from reservations import actions, quota
 from reservations.actions import Booking
 from reservations.models import Size, StorageProfile
-from reservations.pricing import prices
+from reservations.pricing import Course, prices
 
 AHEAD = timedelta(hours=48)
 MOST_PRICES = 3  # changes of price that are looked at, each with a start at it and one that ends at it
@@ -86,15 +86,15 @@ def cheaper(asking: Asking, first: Offer | None) -> list[Offer]:
     is at the start or at the end of it.
     """
     until = asking.now + AHEAD + asking.length
-    changes = [at.astimezone(UTC) for at in prices().changes(asking.workspace.pk, asking.now, until)[:MOST_PRICES]]
+    last = max(until, first.start + asking.length) if first and first.start else until
+    course = prices().course(asking.workspace.pk, asking.now, last)
+    changes = [at.astimezone(UTC) for at in course.changes(until)[:MOST_PRICES]]
     starts = {*changes, *(change - asking.length for change in changes)}
     if asking.booking.end:
         starts = {_next_step(start) for start in starts}
     tried = [first.start] if changes and first and first.start else []
     tried += sorted(start for start in starts if asking.now < start <= asking.now + AHEAD)
-    found = sorted(
-        (price, start) for start in tried if (price := _price(asking, start)) < asking.price and start is not None
-    )
+    found = sorted((price, start) for start in tried if (price := _price(course, asking, start)) < asking.price)
     for price, start in found:
         if start == (first.start if first else None) or capacity.quickest(asking.at(start)):
             return [
@@ -160,9 +160,8 @@ def fewer(copies: int) -> Offer:
     return Offer("fewer", copies=copies)
 
 
-def _price(asking: Asking, start: datetime) -> Decimal:
-    asked = actions.wanted(asking.booking, asking.workspace, start, start + asking.length)
-    return prices().quote(asked).price
+def _price(course: Course, asking: Asking, start: datetime) -> Decimal:
+    return course.price(actions.wanted(asking.booking, asking.workspace, start, start + asking.length))
 
 
 def _step() -> timedelta:

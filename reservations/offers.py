@@ -9,7 +9,7 @@ from accounts.models import Workspace
 from compute import capacity, scheduler
 from compute.capacity import NoCapacity
 from compute.scheduler import Candidate, Request, Short
-from reservations import actions, alternatives, batches
+from reservations import actions, alternatives, batches, pricing
 from reservations.actions import Booking, Need
 from reservations.alternatives import Offer
 from reservations.booking_form import BookingForm
@@ -91,7 +91,7 @@ def quote_booking(booking: Booking, workspace: Workspace, now: datetime, *, copi
     details = prices().details(asked, found, kept_gb=kept_gb, now=now)
     if copies > 1:
         details = replace(details, with_tax=details.with_tax * copies)
-    refusal, offers = _fit(booking, workspace, start, end, now, copies)
+    refusal, offers = _fit(booking, workspace, start, end, now, copies, found)
     return Quote(price, per_hour, length, start, end, refusal, details, found.terms, offers=offers, copies=copies)
 
 
@@ -105,11 +105,17 @@ def _wrong(booking: Booking, workspace: Workspace, now: datetime, copies: int, p
 
 
 def _fit(
-    booking: Booking, workspace: Workspace, start: datetime, end: datetime, now: datetime, copies: int
+    booking: Booking,
+    workspace: Workspace,
+    start: datetime,
+    end: datetime,
+    now: datetime,
+    copies: int,
+    quote: pricing.Quote,
 ) -> tuple[Refusal | None, list[Offer]]:
     """Why it does not fit, None when it does; and what could be had instead."""
     try:
-        place = actions.need(booking, workspace, start, end, now, copies=copies)
+        place = actions.need(booking, workspace, start, end, now, copies=copies, quote=quote)
         actions.check_volume(booking, start, end)
     except actions.CannotAfford as no:
         return Refusal(no.code, str(no)), []

@@ -66,6 +66,16 @@ class Prolonged(Protocol):
         """Why this may not be spent, as `Prices.refusal` says it. What is refused is refused for later ends, too."""
 
 
+class Course(Protocol):
+    """The prices of a workspace over a time: answers for many starts from what was read once."""
+
+    def changes(self, until: datetime) -> list[datetime]:
+        """The instants after its start and before `until` at which another price begins to hold, in order."""
+
+    def price(self, wanted: Wanted) -> Decimal:
+        """Of what is wanted at some time within, as `Prices.quote` says it."""
+
+
 class Prices(Protocol):
     """The questions that billing answers. Amounts are in the currency of the settings."""
 
@@ -79,8 +89,8 @@ class Prices(Protocol):
         until an earlier end has these terms only.
         """
 
-    def changes(self, workspace_id: int, start: datetime, end: datetime) -> list[datetime]:
-        """The instants after `start` and before `end` at which another price begins to hold, in order."""
+    def course(self, workspace_id: int, start: datetime, end: datetime) -> Course:
+        """The prices of a workspace over [start, end), to be asked about many starts in it."""
 
     def details(self, wanted: Wanted, quote: Quote, *, kept_gb: int, now: datetime) -> Details:
         """What is behind a quote; `kept_gb` is the size of the kept volume that it would use, 0 without one."""

@@ -17,7 +17,7 @@ BOUND_MS = 1000.0  # Prometheus asks every 15 s, and gives up after 10
 
 def measure(ground: Ground) -> Outcome:
     with place.scratch_database():
-        place._fill()
+        place.fill()
         _give_readings()
         rows, note = _scrape()
     return Outcome("metrics", rows, [note])

@@ -78,7 +78,7 @@ WHERE step.ram_mib > node.ram_mib OR step.cores > node.cores
 
 def measure(ground: Ground) -> Outcome:
     with scratch_database():
-        _fill()
+        fill()
         steps = _scalar("SELECT count(*) FROM compute_loadstep")
         now = timezone.now()
         day = [now + timedelta(minutes=15) + DAY * i / PLACES for i in range(PLACES)]
@@ -163,7 +163,7 @@ def _outside_transaction(*statements: str) -> None:
             cursor.execute(statement)
 
 
-def _fill() -> None:
+def fill() -> None:
     with connection.cursor() as cursor:
         cursor.execute(_FILL)
         cursor.execute("VACUUM ANALYZE")  # as autovacuum leaves it
