@@ -33,6 +33,7 @@ from reservations.access import CannotRestrict
 from reservations.extending import CannotExtend
 from reservations.restarting import CannotRestart
 from reservations.shortening import CannotShorten
+from reservations.transitions import Stale
 
 logger = logging.getLogger(__name__)
 TOUCH_EVERY = timedelta(minutes=1)
@@ -174,6 +175,11 @@ def _conflict(request: HttpRequest, error: Conflict) -> HttpResponse:
 @api.exception_handler(actions.VolumeTaken)
 def _volume_taken(request: HttpRequest, error: actions.VolumeTaken) -> HttpResponse:
     return problem(409, error.code, str(error), next_slot=error.next_slot)
+
+
+@api.exception_handler(Stale)
+def _moving(request: HttpRequest, error: Stale) -> HttpResponse:
+    return problem(409, "moving", "The reservation is moving just now, and nothing was changed: try it again.")
 
 
 @api.exception_handler(actions.KeyReused)

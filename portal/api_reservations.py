@@ -333,7 +333,7 @@ def read(request: HttpRequest, pk: int) -> Any:
 
 @router.delete(
     "/{int:pk}",
-    response={202: ReservationOut, 403: Problem, 404: Problem, 401: Problem},
+    response={202: ReservationOut, 403: Problem, 404: Problem, 409: Problem, 401: Problem},
     summary="End it now",
 )
 def delete(request: HttpRequest, pk: int) -> Any:

@@ -1,6 +1,7 @@
 """Book again: what the form begins with so that it asks for an earlier reservation once more."""
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from accounts.models import User
@@ -33,7 +34,7 @@ def _values(row: Reservation) -> dict[str, Any]:
         f"version-{slug}": row.version,
     }
     if size is None:
-        values |= {"cores": row.cores.normalize(), "ram_mib": row.ram_mib}
+        values |= {"cores": Decimal(f"{row.cores.normalize():f}"), "ram_mib": row.ram_mib}
     if row.storage != StorageProfile.Code.C3:
         values["storage_gb"] = row.storage_gb
     elif row.kept_volume:

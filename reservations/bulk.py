@@ -4,10 +4,11 @@ One that cannot be done harms no other one: each has a transaction of its own an
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 
 from accounts.models import User
 from compute.capacity import NoCapacity
@@ -68,20 +69,32 @@ class Outcome:
 
 
 def carry_out(
-    deed: Deed, reservations: Iterable[Reservation], *, length: timedelta, by: User, now: datetime
+    deed: Deed,
+    reservations: Iterable[Reservation],
+    *,
+    length: timedelta,
+    by: User,
+    now: datetime,
+    seen_ends: Mapping[int, datetime] = MappingProxyType({}),
 ) -> list[Outcome]:
-    """Do it to each in its own transaction. Whoever may act on them, the caller has seen to."""
-    return [_carry_out(deed, reservation, length, by, now) for reservation in reservations]
+    """Do it to each in its own transaction. Whoever may act on them, the caller has seen to.
+
+    `seen_ends` are the ends, by the number of the reservation, that somebody chose the length from: one that ends at
+    another time by now is not extended, so that the same page sent twice adds it once.
+    """
+    return [_carry_out(deed, row, length, by, now, seen_ends.get(row.pk)) for row in reservations]
 
 
-def _carry_out(deed: Deed, reservation: Reservation, length: timedelta, by: User, now: datetime) -> Outcome:
+def _carry_out(
+    deed: Deed, reservation: Reservation, length: timedelta, by: User, now: datetime, seen_end: datetime | None
+) -> Outcome:
     if deed not in {Deed.EXTEND, Deed.DELETE}:
         planned = plan(deed, reservation, length=length, now=now)
         if not planned.does:
             return Outcome(reservation, False, planned.sentence)
     try:
         if deed == Deed.EXTEND:
-            extending.extend(reservation=reservation, length=length, by=by, now=now)
+            extending.extend(reservation=reservation, length=length, by=by, now=now, seen_end=seen_end)
         elif deed == Deed.RESTART:
             restarting.restart(reservation=reservation, by=by, now=now)
         elif deed == Deed.DELETE:

@@ -1,6 +1,7 @@
 """One deed on the reservations that were ticked: first what happens to each, then it happens."""
 
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.contrib import messages
@@ -57,7 +58,8 @@ def bulk(request: HttpRequest) -> HttpResponse:
         return redirect("reservations:list")
     deed, length = Deed(asked["deed"]), timedelta(minutes=_minutes(asked))
     if request.method == "POST":
-        _say(request, deed, carry_out(deed, picked, length=length, by=user, now=now))
+        ends = _seen_ends(asked, picked)
+        _say(request, deed, carry_out(deed, picked, length=length, by=user, now=now, seen_ends=ends))
         return redirect("reservations:list")
     plans = [plan(deed, reservation, length=length, now=now) for reservation in picked]
     most_hours = max(reservation.workspace.max_hours for reservation in picked)
@@ -78,6 +80,15 @@ def _picked(asked: QueryDict, user: User) -> list[Reservation]:
     rows = list(Reservation.objects.visible_to(user).for_pages().filter(pk__in=numbers).order_by("-created_at", "-pk"))
     mine = actionable(user, rows)
     return [row for row in rows if row.pk in mine]
+
+
+def _seen_ends(asked: QueryDict, picked: list[Reservation]) -> dict[int, datetime]:
+    """The ends that the page showed, in seconds since 1970; without one it is extended from the end that it has."""
+    found = {}
+    for row in picked:
+        with suppress(ValueError, OverflowError):
+            found[row.pk] = datetime.fromtimestamp(float(asked.get(f"end-{row.pk}", "")), UTC)
+    return found
 
 
 def _cannot(asked: QueryDict, picked: list[Reservation]) -> str:

@@ -17,6 +17,7 @@ from reservations import actions, extending, extensions, renaming, restarting, s
 from reservations.end_forms import EarlierForm, LaterForm
 from reservations.models import Reservation
 from reservations.states import State
+from reservations.transitions import Stale
 from reservations.views.common import actionable_reservation, visitor
 
 NO_EXTENSION = (
@@ -35,10 +36,14 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
     if request.method == "GET":
         return render(request, "reservations/delete.html", {"reservation": reservation})
     user = visitor(request)
-    if actions.end(reservation=reservation, text=f"Deleted by {user.username}.", by=user, now=timezone.now()):
-        messages.success(request, f"{reservation.title} is being taken down.")
-    else:
-        messages.info(request, f"{reservation.title} is over already.")
+    try:
+        if actions.end(reservation=reservation, text=f"Deleted by {user.username}.", by=user, now=timezone.now()):
+            messages.success(request, f"{reservation.title} is being taken down.")
+        else:
+            messages.info(request, f"{reservation.title} is over already.")
+    except Stale:
+        messages.error(request, f"{reservation.title} is moving just now and was not deleted; try it again.")
+        return redirect("reservations:detail", pk=pk)
     return redirect("reservations:list")
 
 

@@ -1,5 +1,7 @@
 """The list's filters, and one deed on many reservations."""
 
+import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,7 +10,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Membership, Role, User, Workspace
+from reservations import actions
 from reservations.models import Reservation
+from reservations.transitions import Stale
 from tests.factories import make_reservation, make_service, workspace_of
 
 pytestmark = pytest.mark.django_db
@@ -53,6 +57,43 @@ def test_many_are_deleted_at_once(three: list[Reservation], owner: User, browser
     browser(owner).post(BULK, {"deed": "delete", "pick": [row.pk for row in three]})
 
     assert [state_of(row) for row in three] == ["ending"] * 3
+
+
+def test_the_same_page_sent_twice_extends_once(three: list[Reservation], owner: User, browser: Any) -> None:
+    page = browser(owner).get(BULK, {"deed": "extend", "minutes": "30", "pick": [row.pk for row in three]})
+    seen = dict(re.findall(r'name="(end-\d+)" value="([\d.]+)"', page.content.decode()))
+    assert len(seen) == 3
+    form = {"deed": "extend", "minutes": "30", "pick": [row.pk for row in three], **seen}
+    ends = [row.end for row in three]
+
+    browser(owner).post(BULK, form)
+    answer = browser(owner).post(BULK, form, follow=True)
+
+    for row, end in zip(three, ends, strict=True):
+        row.refresh_from_db()
+        assert row.end - end == timedelta(minutes=30)
+    assert answer.content.decode().count("was left as it is") == 3
+
+
+@pytest.mark.parametrize("end", ["", "x", "nan", "inf", "1e99", "-1e99", "\0"])
+def test_an_end_of_somebodys_own_making_is_none(end: str, three: list[Reservation], owner: User, browser: Any) -> None:
+    pk = three[0].pk
+    answer = browser(owner).post(BULK, {"deed": "extend", "minutes": "30", "pick": [pk], f"end-{pk}": end})
+    assert answer.status_code == 302
+
+
+def test_what_keeps_moving_while_it_is_deleted_is_left_with_a_sentence(
+    three: list[Reservation], owner: User, browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def moves(*_: Any, **__: Any) -> None:
+        raise Stale("it moved")
+
+    monkeypatch.setattr(actions, "start_ending", moves)
+    answer = browser(owner).post(f"/reservations/{three[0].pk}/delete/", follow=True)
+
+    assert answer.status_code == 200
+    assert "is moving just now and was not deleted" in answer.content.decode()
+    assert state_of(three[0]) == "booked"
 
 
 def test_many_are_extended_and_each_by_what_fits(three: list[Reservation], owner: User, browser: Any) -> None:

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django.utils.html import escape
 
-from accounts.models import User
+from accounts.models import User, Workspace
 from accounts.workspaces import personal_workspace
 from billing.models import Rate
 from compute.models import Node
@@ -446,6 +446,14 @@ def test_book_again_begins_with_what_was_booked(browser: Client, owner: User) ->
     }
     assert (form["storage"].value(), form["storage_gb"].value()) == ("C1", 3)
     assert form["option-nginx-FLAG"].value() == "false"
+
+
+def test_book_again_of_ten_cores_says_10(browser: Client, owner: User) -> None:
+    make_node("large", ram_mib=8192, cores=16)
+    Workspace.objects.update(max_cores=16)
+    row = make_reservation(owner, now=timezone.now(), size=CustomSize(Decimal(10), 704))
+    form = browser.get(f"/reservations/new/?again={row.pk}").context["form"]
+    assert str(form["cores"].value()) == "10"
 
 
 def test_book_again_knows_a_size_of_the_catalogue(browser: Client, owner: User) -> None:
