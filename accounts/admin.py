@@ -1,5 +1,7 @@
 """The admin's pages for people: accounts, workspaces, what they log in with, and what was done by whom."""
 
+from typing import Any
+
 import allauth.account.admin
 import allauth.mfa.admin
 import allauth.socialaccount.admin
@@ -32,7 +34,7 @@ from accounts.models import (
     User,
     Workspace,
 )
-from administration.base import BerthAdmin, Inline, Link, ReadOnlyAdmin
+from administration.base import MOST_NAMED, BerthAdmin, Inline, Link, ReadOnlyAdmin
 
 # Allauth's own pages would let staff write a factor into another's account, and forget a session without ending it.
 # Of single sign-on there is one provider, in the settings, and no token is kept.
@@ -73,6 +75,12 @@ class UserAdmin(DjangoUserAdmin[User], BerthAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Nor is the row deleted that bills and the audit log name."""
         return super().has_delete_permission(request, obj) and (obj is None or obj.closed_at is None)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> tuple[Any, Any, Any, list[Any]]:
+        """Whoever did anything is named by the books, also without a workspace of their own."""
+        rows, counts, kept, needed_by = super().get_deleted_objects(objs, request)
+        deeds = AuditEntry.objects.filter(actor__in=[row.pk for row in objs])
+        return rows, counts, kept, [*needed_by, *(str(deed) for deed in deeds[:MOST_NAMED])]
 
     def get_autocomplete_fields(self, request: HttpRequest) -> list[str]:
         return ["groups", "user_permissions"]

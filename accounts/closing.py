@@ -144,13 +144,14 @@ def _parts() -> list[Part]:
 def _lock(user: User) -> User:
     """The user as they are now, when nobody else closes it, nor another admin at the same time, nor changes its teams.
 
-    No other membership can come meanwhile: each is made with the workspace's row locked or by the user's own log-in.
+    Workspaces first: whoever takes somebody out of one locks it, and then writes the user.
     """
-    admins = Q(is_superuser=True, is_active=True) if user.is_superuser else Q()
-    rows = User.objects.filter(Q(pk=user.pk) | admins if admins else Q(pk=user.pk)).order_by("pk")
-    found = {row.pk: row for row in rows.select_for_update(no_key=True)}
     mine = Workspace.objects.filter(Q(memberships__user=user) | Q(personal_of=user)).values("pk")
     list(Workspace.objects.filter(pk__in=mine).order_by("pk").select_for_update(no_key=True))
+    whom = Q(pk=user.pk)
+    if User.objects.filter(whom, is_superuser=True).exists():
+        whom |= Q(is_superuser=True, is_active=True)
+    found = {row.pk: row for row in User.objects.filter(whom).order_by("pk").select_for_update(no_key=True)}
     return found[user.pk]
 
 

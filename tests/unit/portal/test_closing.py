@@ -18,7 +18,7 @@ from django.db import models
 from django.test import Client
 from django.utils import timezone
 
-from accounts import actions, closing, mailing, notifying, teams
+from accounts import actions, audit, closing, mailing, notifying, teams
 from accounts.closing import CannotClose, close_account
 from accounts.models import (
     ApiToken,
@@ -562,3 +562,16 @@ def test_the_admin_neither_changes_nor_deletes_the_row(
     assert client.get(f"/admin/accounts/user/{ada.pk}/delete/").status_code == 403
     client.post(f"/admin/accounts/user/{ada.pk}/change/", {"username": "ada", "is_active": "on"})
     assert not gone(ada).is_active
+
+
+def test_the_admin_does_not_delete_whoever_did_anything(staff: User, browser: Callable[[User], Client]) -> None:
+    quiet, busy = (User.objects.create_user(name) for name in ("quiet", "busy"))  # without a workspace of their own
+    audit.record(by=busy, action="reservation.book", target="reservation:1")
+    client = browser(staff)
+
+    for user in (quiet, busy):
+        client.post(f"/admin/accounts/user/{user.pk}/delete/", {"post": "yes"})
+    everybody = {"action": "delete_selected", "_selected_action": [str(busy.pk)], "post": "yes"}
+    client.post("/admin/accounts/user/", everybody)
+
+    assert list(User.objects.filter(pk__in=[quiet.pk, busy.pk])) == [busy]

@@ -1,16 +1,20 @@
 """Deleting an account while something else happens in the same instant."""
 
+import threading
+import time
 from decimal import Decimal
 
 import pytest
+from django.db import connection, transaction
 
+from accounts import teams
 from accounts.closing import CannotClose, Plan, close_account
 from accounts.models import AuditEntry, User
 from accounts.permissions import NotAllowed
 from reservations import actions
 from reservations.models import Reservation
 from reservations.states import State
-from tests.factories import NOW, make_booking, make_node, make_reservation, make_user, workspace_of
+from tests.factories import NOW, make_booking, make_node, make_reservation, make_team, make_user, work_in, workspace_of
 from tests.unit.conftest import Machines
 from tests.unit.reservations.test_races import at_once
 
@@ -74,3 +78,53 @@ def test_workers_who_have_its_reservations_in_their_hands_and_the_deletion_wait_
     assert not [answer for answer in answers if isinstance(answer, Exception)]
     assert {machines.settle(row).state for row in rows} == {State.ENDED}
     assert machines.traces() == []
+
+
+def test_whoever_takes_its_owner_out_of_a_team_in_that_instant_is_not_locked_out() -> None:
+    ada, bob = make_user("ada"), make_user("bob")
+    team = make_team(owner=bob, manager=ada)
+    work_in(ada, team)
+
+    def work(number: int) -> object:
+        if number:
+            return teams.remove_member(workspace=team, user=ada, by=bob, now=NOW)
+        return close(ada)
+
+    answers = at_once(2, work)
+
+    assert isinstance(answers[0], Plan)
+    assert answers[1] is None or isinstance(answers[1], teams.TeamProblem)
+
+
+def test_a_lock_on_the_user_is_not_held_while_a_workspace_is_waited_for() -> None:
+    """As remove_member does it: the workspace, then the user. The other way round both would wait for ever."""
+    ada = make_user("ada")
+    begun = threading.Event()
+
+    def work(number: int) -> object:
+        if number == 0:
+            begun.wait(timeout=30)
+            return close(ada)
+        with transaction.atomic():
+            teams.lock(workspace_of(ada).pk)
+            begun.set()
+            waits_for_a_lock()
+            return User.objects.filter(pk=ada.pk).update(current_workspace=None)
+
+    answers = at_once(2, work)
+
+    assert isinstance(answers[0], Plan)
+    assert answers[1] == 1
+
+
+def waits_for_a_lock() -> None:
+    """Returns once somebody in this database waits for one."""
+    end = time.monotonic() + 30
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with connection.cursor() as cursor:
+        while time.monotonic() < end:
+            cursor.execute("SELECT pg_stat_clear_snapshot()")
+            cursor.execute(asked)
+            if cursor.fetchone()[0]:
+                return
+    raise AssertionError("nobody waits")
