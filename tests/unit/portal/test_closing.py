@@ -241,6 +241,7 @@ def test_a_kept_volume_in_use_is_removed_once_its_machine_has_let_it_go(
 
     leftovers.remove_deleted()
     assert machines.images_on_server  # a machine still holds it
+    assert Volume.objects.get().state == Volume.State.ATTACHED  # and who looks at the machines knows that it may
     assert WorkspaceVolume.objects.get().deleted_at == NOW  # and it costs nothing any more
     machines.settle(row)
     leftovers.remove_deleted()
