@@ -36,7 +36,7 @@ from compute import scheduler, slots
 from compute.capacity import NoCapacity
 from compute.room import Room
 from compute.scheduler import Request, Short
-from reservations import actions, waiting
+from reservations import actions, quota, waiting
 from reservations.actions import Booking, Offer
 from reservations.models import Event, Reservation, Size, StorageProfile, WaitingEntry, WorkspaceVolume
 from reservations.models.waiting import MOST_LAPSED
@@ -66,21 +66,63 @@ def offer_next(now: datetime) -> int:
     line = list(_line(now))
     if not line:
         return 0
-    profiles, room, made = _profiles(), Room.read(), 0
+    profiles, room, held, made = _profiles(), Room.read(), _Held(), 0
     misfits: list[tuple[Request, str]] = []
+    notes = _Notes()
     for entry in line:
         request = _request(entry, now)
         if known := _no_smaller(request, misfits):
-            _note(entry, known)
+            notes.add(entry, known)
             continue
         choice = room.choose(request)
         if isinstance(choice, Short):
             misfits.append((request, scheduler.SENTENCES[choice]))
-            _note(entry, scheduler.SENTENCES[choice])
+            notes.add(entry, scheduler.SENTENCES[choice])
+        elif over := held.shortfall(entry, profiles, request):
+            notes.add(entry, over)
         elif _offer(entry, profiles, now):
             room.hold(choice.node_id, request)
+            held.forget(entry)
             made += 1
+    notes.write()
     return made
+
+
+class _Held:
+    """What the workspaces of the line hold, read once each: whom the quota refuses needs no lock to be told so.
+
+    It is looked at again under the lock for whoever gets an offer.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[int, quota.Held] = {}
+
+    def shortfall(self, entry: WaitingEntry, profiles: Profiles, request: Request) -> str:
+        """Why the quota refuses what an offer would hold; empty when it does not."""
+        if entry.workspace_id not in self._of:
+            self._of[entry.workspace_id] = quota.Held.of(entry.workspace)
+        booking = _booking(entry, profiles, entry.start)
+        kept_more_gb = actions.size_gb(booking) if entry.storage == StorageProfile.Code.C3 and not booking.volume else 0
+        hold = actions.holds(booking, request.start, request.end)
+        return self._of[entry.workspace_id].shortfall(hold, kept_more_gb)
+
+    def forget(self, entry: WaitingEntry) -> None:
+        self._of.pop(entry.workspace_id, None)
+
+
+class _Notes:
+    """Why each still waits; written when that has changed, one statement for each reason."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, list[int]] = {}
+
+    def add(self, entry: WaitingEntry, why: str) -> None:
+        if entry.reason != why[:400]:
+            self._entries.setdefault(why[:400], []).append(entry.pk)
+
+    def write(self) -> None:
+        for why, entries in self._entries.items():
+            WaitingEntry.objects.in_line().filter(pk__in=entries).update(reason=why)
 
 
 def offer_later(now: datetime) -> int:
@@ -96,7 +138,7 @@ def offer_later(now: datetime) -> int:
 
 def _line(now: datetime) -> "QuerySet[WaitingEntry]":
     rows = WaitingEntry.objects.in_line().filter(Q(start=None) | Q(start__gt=now))
-    return rows.select_related("service", "kept_volume__volume", "created_by").order_by("place_at", "pk")
+    return rows.select_related("service", "kept_volume__volume", "created_by", "workspace").order_by("place_at", "pk")
 
 
 def _profiles() -> Profiles:
@@ -121,9 +163,9 @@ def _no_smaller(request: Request, misfits: list[tuple[Request, str]]) -> str:
 
 
 def _note(entry: WaitingEntry, why: str) -> None:
-    """Why it still waits; written when that has changed."""
-    if entry.reason != why:
-        WaitingEntry.objects.in_line().filter(pk=entry.pk).update(reason=why[:400])
+    notes = _Notes()
+    notes.add(entry, why)
+    notes.write()
 
 
 def _offer(entry: WaitingEntry, profiles: Profiles, now: datetime, later: datetime | None = None) -> bool:
