@@ -298,12 +298,17 @@ _HAPPENED = """
            count(*) FILTER (WHERE new_state = 'failed'),
            count(*) FILTER (WHERE new_state IN ('', 'starting') AND strpos(text, %(moved)s) > 0),
            count(*) FILTER (WHERE new_state IN ('', 'starting') AND strpos(text, %(lost)s) > 0)
-    FROM reservations_event WHERE at >= %(since)s AND at < %(until)s
+    FROM reservations_event AS event WHERE at >= %(since)s AND at < %(until)s
+      AND (new_state NOT IN ('ended', 'failed') OR EXISTS (  -- an offer that nobody took was never a reservation
+          SELECT 1 FROM reservations_event AS taken
+          WHERE taken.reservation_id = event.reservation_id AND taken.new_state = 'booked'))
 """
 _REASONS = """
     SELECT coalesce(nullif(booked.failure, ''), event.text), count(*)
     FROM reservations_event AS event JOIN reservations_reservation AS booked ON booked.id = event.reservation_id
-    WHERE event.at >= %(since)s AND event.at < %(until)s AND event.new_state = 'failed'
+    WHERE event.at >= %(since)s AND event.at < %(until)s AND event.new_state = 'failed' AND EXISTS (
+        SELECT 1 FROM reservations_event AS taken
+        WHERE taken.reservation_id = booked.id AND taken.new_state = 'booked')
     GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT %(most)s
 """
 _CUSTOMERS = """

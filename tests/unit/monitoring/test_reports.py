@@ -134,6 +134,22 @@ def test_a_start_is_measured_from_when_it_was_due_to_the_first_answer() -> None:
     assert found.p99_s == pytest.approx(99.02)
 
 
+def test_an_offer_that_nobody_took_neither_ended_nor_failed_and_one_that_was_taken_did() -> None:
+    make_node()
+    user = make_user()
+    lapsed, lost, taken = [booked(user, SINCE + timedelta(hours=number), failure="Lost.") for number in range(3)]
+    Event.objects.filter(reservation__in=[lapsed, lost, taken]).update(new_state=State.OFFERED)
+    moved_to(taken, State.BOOKED, SINCE + timedelta(hours=4))
+    for row in (lapsed, taken):
+        moved_to(row, State.ENDED, SINCE + timedelta(hours=5))
+    moved_to(lost, State.FAILED, SINCE + timedelta(hours=5))
+
+    found = report()
+
+    assert (found.reservations.booked, found.reservations.ended, found.reservations.failed) == (1, 1, 0)
+    assert found.reasons == []
+
+
 def test_failures_are_counted_by_reason_and_moves_by_their_notes() -> None:
     make_node()
     user = make_user()
