@@ -14,7 +14,7 @@ import pytest
 from django.core import mail
 from django.core.mail.backends.locmem import EmailBackend
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange  # type: ignore[import-untyped]
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -26,10 +26,10 @@ from monitoring import report_files, report_mail, report_periods, report_tables,
 from monitoring.models import Incident
 from monitoring.report_periods import NoSuchPeriod
 from monitoring.reports import Report
-from reservations import moving
+from reservations import actions, moving
 from reservations.models import Event, Reservation, UsagePeriod
 from reservations.states import State
-from tests.factories import make_node, make_reservation, make_storage, make_user, workspace_of
+from tests.factories import make_booking, make_node, make_reservation, make_storage, make_user, workspace_of
 from tests.unit.portal.doors import log_in, make_factor
 
 pytestmark = pytest.mark.django_db
@@ -137,8 +137,13 @@ def test_a_start_is_measured_from_when_it_was_due_to_the_first_answer() -> None:
 def test_an_offer_that_nobody_took_neither_ended_nor_failed_and_one_that_was_taken_did() -> None:
     make_node()
     user = make_user()
-    lapsed, lost, taken = [booked(user, SINCE + timedelta(hours=number), failure="Lost.") for number in range(3)]
-    Event.objects.filter(reservation__in=[lapsed, lost, taken]).update(new_state=State.OFFERED)
+    offer = actions.Offer(SINCE + timedelta(minutes=15), starts_when_taken=True)
+    with transaction.atomic():
+        lapsed, lost, taken = [
+            actions.hold(booking=make_booking(), workspace=workspace_of(user), by=user, now=SINCE, offer=offer)
+            for _ in range(3)
+        ]
+    Reservation.objects.update(failure="Lost.")
     moved_to(taken, State.BOOKED, SINCE + timedelta(hours=4))
     for row in (lapsed, taken):
         moved_to(row, State.ENDED, SINCE + timedelta(hours=5))
