@@ -61,7 +61,7 @@ def test_many_are_deleted_at_once(three: list[Reservation], owner: User, browser
 
 def test_the_same_page_sent_twice_extends_once(three: list[Reservation], owner: User, browser: Any) -> None:
     page = browser(owner).get(BULK, {"deed": "extend", "minutes": "30", "pick": [row.pk for row in three]})
-    seen = dict(re.findall(r'name="(end-\d+)" value="([\d.]+)"', page.content.decode()))
+    seen = dict(re.findall(r'name="(end-\d+)"\s+value="([\d.]+)"', page.content.decode()))
     assert len(seen) == 3
     form = {"deed": "extend", "minutes": "30", "pick": [row.pk for row in three], **seen}
     ends = [row.end for row in three]
