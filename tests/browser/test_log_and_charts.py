@@ -1,5 +1,6 @@
-"""A reservation's page while it runs: its log, who may connect; nothing that is typed is lost."""
+"""A reservation's page while it runs: its log, its charts, who may connect; nothing that is typed is lost."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tests.live import Customer
 
 SignUp = Callable[[Page], Customer]
 NewPage = Callable[..., Page]
+READ_MS = 45_000  # until the first readings of a container that has just started
 
 
 def ask_for(page: Page, word: str) -> None:
@@ -19,6 +21,47 @@ def ask_for(page: Page, word: str) -> None:
     with requests.Session() as session:
         session.trust_env = False
         assert session.get(f"{address}{word}", timeout=5).status_code == 404
+
+
+def test_the_log_is_there_followed_searched_and_downloaded_and_the_charts_are_drawn(
+    page: Page, sign_up_in: SignUp
+) -> None:
+    sign_up_in(page)
+    path = pages.book(page, "nginx")
+    pages.expect_running(page)
+    expect(page.locator("#plots")).to_contain_text("Nothing was read in this time.")  # it has just begun
+    ask_for(page, "first-word")
+
+    page.locator("#log-view").scroll_into_view_if_needed()
+    page.locator(".log-form").scroll_into_view_if_needed()
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator(".log")).to_contain_text("GET /first-word")
+
+    page.get_by_label("Follow").check()
+    expect(page.locator("#log-more")).to_be_visible()
+    ask_for(page, "second-word")
+    expect(page.locator(".log")).to_contain_text("GET /second-word")
+    expect(page.locator(".log")).to_contain_text("GET /first-word")
+
+    page.get_by_label("Follow").uncheck()
+    page.fill("#log-search", "second-word")
+    page.press("#log-search", "Enter")
+    expect(page.locator(".log-said")).to_contain_text("have “second-word”.")
+    expect(page.locator(".log")).not_to_contain_text("first-word")
+
+    # Its buttons are there for the next time, too.
+    page.fill("#log-search", "")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator(".log")).to_contain_text("GET /first-word")
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Download").click()
+    assert re.fullmatch(r"nginx-\d+-\d{8}-\d{6}\.log", waiting.value.suggested_filename)
+    text = Path(waiting.value.path()).read_text()
+    assert "GET /first-word" in text
+    assert "GET /second-word" in text
+
+    expect(page.locator("#plots canvas").first).to_be_visible(timeout=READ_MS)
+    pages.delete(page, path)
 
 
 def test_the_log_comes_by_itself_to_who_scrolls_there(page: Page, sign_up_in: SignUp) -> None:
