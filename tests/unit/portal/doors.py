@@ -18,7 +18,7 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import choosing, inviting
-from accounts.models import ApiToken, Invitation, Membership, Notice, Notification, SshKey, User, Workspace
+from accounts.models import ApiToken, Invitation, Membership, Notice, Notification, Role, SshKey, User, Workspace
 from accounts.notifying import News, tell
 from billing.models import Invoice, InvoiceDocument
 from compute.models import Node, ObservedContainer, Volume
@@ -242,7 +242,13 @@ def _invitation(team: Workspace, email: str) -> Invitation:
     now = timezone.now()
     of_team = {"workspace": team, "email": email, "accepted_at": None, "revoked_at": None}
     secret = INVITED if email == "guest@example.org" else email
-    values = {"digest": inviting.digest_of(secret), "created_at": now, "expires_at": now + inviting.GOOD_FOR}
+    owner = team.memberships.filter(role=Role.OWNER).order_by("pk").first()
+    values = {
+        "digest": inviting.digest_of(secret),
+        "invited_by": owner.user if owner else None,
+        "created_at": now,
+        "expires_at": now + inviting.GOOD_FOR,
+    }
     return Invitation.objects.get_or_create(**of_team, defaults=values)[0]
 
 
