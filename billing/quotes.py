@@ -34,7 +34,11 @@ def quote(wanted: Wanted, *, terms: dict[str, Any] | None = None, until: datetim
         holding = tariffs.extended(Terms.from_json(terms), wanted.workspace_id, until, wanted.end)
     else:
         holding = tariffs.terms_for(wanted.workspace_id, wanted.start, wanted.end)
-    return Quote(_price(wanted, holding), _per_hour(holding, wanted.cores, wanted.ram_mib), holding.as_json())
+    return _quote(wanted, holding)
+
+
+def _quote(wanted: Wanted, terms: Terms) -> Quote:
+    return Quote(_price(wanted, terms), _per_hour(terms, wanted.cores, wanted.ram_mib), terms.as_json())
 
 
 def _price(wanted: Wanted, terms: Terms) -> Decimal:
@@ -48,9 +52,13 @@ class Course:
 
     tariff: Tariff
     start: datetime
+    end: datetime
 
     def changes(self, until: datetime) -> list[datetime]:
         return [price.since for price in self.tariff.terms(self.start, until).prices[1:]]
+
+    def quote(self, wanted: Wanted) -> Quote:
+        return _quote(wanted, self.tariff.terms(wanted.start, wanted.end))
 
     def price(self, wanted: Wanted) -> Decimal:
         return _price(wanted, self.tariff.terms(wanted.start, wanted.end))
@@ -58,7 +66,7 @@ class Course:
 
 def course(workspace_id: int, start: datetime, end: datetime) -> Course:
     """The workspace's prices over [start, end), read once."""
-    return Course(Tariff.read(workspace_id, start, end), start)
+    return Course(Tariff.read(workspace_id, start, end), start, end)
 
 
 def prolonged(

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.db import connection, models
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange  # type: ignore[import-untyped]
@@ -25,6 +26,38 @@ from compute.scheduler import Candidate, Request, Short
 PLACING = 0x6265727468  # "berth": the key of the advisory lock
 BATCH = 16
 NEAREST = 64
+
+_IS_LENDING = """
+    node.state = %s AND node.health = %s AND node.disk_problem = '' AND node.id <> ALL(%s)
+    AND (node.ssh <> '' OR NOT %s)
+"""
+_HELD_AT = f"""
+    SELECT id, name, node_ram, node_cores, held_ram, held_cores FROM (
+        SELECT node.id, node.name, node.ram_mib AS node_ram, node.cores AS node_cores,
+               coalesce(step.ram_mib, 0) AS held_ram, coalesce(step.cores, 0) AS held_cores
+        FROM compute_node node
+        LEFT JOIN LATERAL (
+            SELECT ram_mib, cores FROM compute_loadstep
+            WHERE node_id = node.id AND at <= %s ORDER BY at DESC LIMIT 1
+        ) step ON true
+        WHERE {_IS_LENDING} AND node.ram_mib >= %s AND node.cores >= %s
+    ) lending
+    WHERE held_ram + %s <= node_ram AND held_cores + %s <= node_cores
+    ORDER BY held_ram::float8 / node_ram LIMIT %s
+"""  # noqa: S608 - constants of this file
+# The step that holds at the window's first instant is the last one that is not after it; before the first step
+# nothing is held.
+_PEAKS = f"""
+    SELECT node.id, node.name, node.ram_mib, node.cores, coalesce(peak.ram_mib, 0), coalesce(peak.cores, 0)
+    FROM compute_node node
+    CROSS JOIN LATERAL (
+        SELECT max(ram_mib) AS ram_mib, max(cores) AS cores FROM compute_loadstep
+        WHERE node_id = node.id AND at < %s AND at >= coalesce(
+            (SELECT at FROM compute_loadstep WHERE node_id = node.id AND at <= %s ORDER BY at DESC LIMIT 1),
+            '-infinity')
+    ) peak
+    WHERE {_IS_LENDING}
+"""  # noqa: S608 - constants of this file
 
 
 class NoCapacity(Exception):
@@ -84,7 +117,9 @@ def choose(request: Request, exclude: Collection[int] = ()) -> Candidate | Short
 
 def peaks(request: Request, exclude: Collection[int] = ()) -> list[Candidate]:
     """Every lending node with its peak over the request's window."""
-    return _with_peaks(_held_at(request, exclude, fitting=False, many=None), request)
+    with connection.cursor() as cursor:
+        cursor.execute(_PEAKS, [request.end, request.start, *_lending(request, exclude)])
+        return [Candidate(*row) for row in cursor.fetchall()]
 
 
 def quickest(request: Request, exclude: Collection[int] = ()) -> Candidate | None:
@@ -94,7 +129,7 @@ def quickest(request: Request, exclude: Collection[int] = ()) -> Candidate | Non
     are looked at first; all of them only when the best exact peak among those is worse than the last bound seen.
     """
     for many in (NEAREST, None):
-        bounds = _held_at(request, exclude, fitting=True, many=many)
+        bounds = _held_at(request, exclude, many)
         best = _best(bounds, request)
         if best and (many is None or len(bounds) < many or _rounded(best) < _rounded(bounds[-1])):
             return best
@@ -123,41 +158,21 @@ def _rounded(candidate: Candidate) -> float:
     return candidate.peak_ram_mib / candidate.ram_mib
 
 
-def _held_at(request: Request, exclude: Collection[int], *, fitting: bool, many: int | None) -> list[Candidate]:
-    """Lending nodes with what is held at the window's first instant in place of a peak, the emptiest first.
+def _held_at(request: Request, exclude: Collection[int], many: int | None) -> list[Candidate]:
+    """Lending nodes where the request fits at its window's first instant, the emptiest first.
 
-    `fitting`: only those where the request fits at that instant; `many`: at most so many (None: all).
+    What is held then stands in place of a peak. `many`: at most so many (None: all).
     """
+    wanted = [request.ram_mib, request.cores]
+    values = [request.start, *_lending(request, exclude), *wanted, *wanted, many]
     with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT id, name, node_ram, node_cores, held_ram, held_cores FROM (
-                SELECT node.id, node.name, node.ram_mib AS node_ram, node.cores AS node_cores,
-                       coalesce(step.ram_mib, 0) AS held_ram, coalesce(step.cores, 0) AS held_cores
-                FROM compute_node node
-                LEFT JOIN LATERAL (
-                    SELECT ram_mib, cores FROM compute_loadstep
-                    WHERE node_id = node.id AND at <= %s ORDER BY at DESC LIMIT 1
-                ) step ON true
-                WHERE node.state = %s AND node.health = %s AND node.disk_problem = '' AND node.id <> ALL(%s)
-                      AND (node.ssh <> '' OR NOT %s)
-            ) lending
-            WHERE NOT %s OR (held_ram + %s <= node_ram AND held_cores + %s <= node_cores)
-            ORDER BY held_ram::float8 / node_ram LIMIT %s
-            """,
-            [
-                request.start,
-                Node.State.ACTIVE,
-                Node.Health.OK,
-                list(exclude),
-                request.needs_host,
-                fitting,
-                request.ram_mib,
-                request.cores,
-                many,
-            ],
-        )
+        cursor.execute(_HELD_AT, values)
         return [Candidate(*row) for row in cursor.fetchall()]
+
+
+def _lending(request: Request, exclude: Collection[int]) -> list[Any]:
+    """The values of _IS_LENDING."""
+    return [Node.State.ACTIVE, Node.Health.OK, list(exclude), request.needs_host]
 
 
 def _with_peaks(bounds: Iterable[Candidate], request: Request) -> list[Candidate]:

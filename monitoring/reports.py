@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import Count, Q, Sum
 
 from compute import rollups
@@ -158,12 +158,6 @@ class Report:
 def report(since: datetime, until: datetime, now: datetime) -> Report:
     """Of [since, until), which begins and ends at whole hours or now."""
     until = max(min(until, now), since)
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL jit = off")  # to compile these queries takes longer than to run them
-        return _report(since, until, now)
-
-
-def _report(since: datetime, until: datetime, now: datetime) -> Report:
     core_hours, workspaces, customers = _customers(since, until)
     count, incidents = _incidents(since, until)
     return Report(

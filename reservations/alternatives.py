@@ -46,6 +46,7 @@ class Asking:
     price: Decimal
     now: datetime
     copies: int
+    course: Course | None = None  # the prices that were read already, from `now` on
 
     @property
     def length(self) -> timedelta:
@@ -87,7 +88,9 @@ def cheaper(asking: Asking, first: Offer | None) -> list[Offer]:
     """
     until = asking.now + AHEAD + asking.length
     last = max(until, first.start + asking.length) if first and first.start else until
-    course = prices().course(asking.workspace.pk, asking.now, last)
+    course = asking.course
+    if course is None or course.end < last:
+        course = prices().course(asking.workspace.pk, asking.now, last)
     changes = [at.astimezone(UTC) for at in course.changes(until)[:MOST_PRICES]]
     starts = {*changes, *(change - asking.length for change in changes)}
     if asking.booking.end:
@@ -130,7 +133,7 @@ def within_quota(asking: Asking) -> list[Offer]:
 
     def allows(request: Request) -> bool:
         hold = actions.holds(booking, request.start, request.end)
-        return not held.shortfall(replace(hold, ram_mib=request.ram_mib, cores=request.cores), kept_more_gb)
+        return not held.shortfall(hold._replace(ram_mib=request.ram_mib, cores=request.cores), kept_more_gb)
 
     offers = []
     for end in sorted({hold.end for hold in held.holds if hold.end > asking.request.start})[:MOST_TRIES]:

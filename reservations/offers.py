@@ -85,13 +85,15 @@ def quote_booking(booking: Booking, workspace: Workspace, now: datetime, *, copi
     except actions.InvalidBooking as problem:
         return _wrong(booking, workspace, now, copies, problem.problems)
     asked = actions.wanted(booking, workspace, start, end)
-    found = prices().quote(asked)
+    # Read as far as alternatives may begin and end.
+    course = prices().course(workspace.pk, now, max(end, now + alternatives.AHEAD + 2 * (end - start)))
+    found = course.quote(asked)
     price, per_hour, length = found.price * copies, found.per_hour * copies, end - start
     kept_gb = actions.size_gb(booking) if booking.storage.code == StorageProfile.Code.C3 else 0
     details = prices().details(asked, found, kept_gb=kept_gb, now=now)
     if copies > 1:
         details = replace(details, with_tax=details.with_tax * copies)
-    refusal, offers = _fit(booking, workspace, start, end, now, copies, found)
+    refusal, offers = _fit(booking, workspace, start, end, now, copies, found, course)
     return Quote(price, per_hour, length, start, end, refusal, details, found.terms, offers=offers, copies=copies)
 
 
@@ -112,6 +114,7 @@ def _fit(
     now: datetime,
     copies: int,
     quote: pricing.Quote,
+    course: pricing.Course,
 ) -> tuple[Refusal | None, list[Offer]]:
     """Why it does not fit, None when it does; and what could be had instead."""
     try:
@@ -125,7 +128,7 @@ def _fit(
         return Refusal(NO_CAPACITY, str(no)), []
     except actions.VolumeTaken as no:
         return Refusal(no.code, str(no), no.next_slot), _when_free(booking, place.request, no.next_slot)
-    asking = alternatives.Asking(booking, workspace, place.request, place.quote.price, now, copies)
+    asking = alternatives.Asking(booking, workspace, place.request, place.quote.price, now, copies, course)
     if copies == 1 and capacity.quickest(place.request):
         return None, alternatives.cheaper(asking, None)
     return _short(place, asking)
@@ -159,11 +162,11 @@ def _when_free(booking: Booking, request: Request, at: datetime | None) -> list[
 
 def _short(place: Need, asking: alternatives.Asking) -> tuple[Refusal | None, list[Offer]]:
     rows = capacity.peaks(place.request)
-    fitting = sum(_times(place.request, row) for row in rows)
-    if fitting >= asking.copies:
-        return None, alternatives.cheaper(asking, None)
     choice = scheduler.choose(place.request, rows)
     if not isinstance(choice, Short):
+        fitting = sum(_times(place.request, row) for row in rows)
+        if fitting >= asking.copies:
+            return None, alternatives.cheaper(asking, None)
         sentence = f"No resources available: only {fitting} of the {asking.copies} copies fit at that time."
         return Refusal(NO_CAPACITY, sentence), [alternatives.fewer(fitting)]
     earliest = alternatives.earliest(asking)

@@ -69,11 +69,18 @@ class Prolonged(Protocol):
 class Course(Protocol):
     """The prices of a workspace over a time: answers for many starts from what was read once."""
 
+    @property
+    def end(self) -> datetime:
+        """The end of the time that was read."""
+
     def changes(self, until: datetime) -> list[datetime]:
         """The instants after its start and before `until` at which another price begins to hold, in order."""
 
-    def price(self, wanted: Wanted) -> Decimal:
+    def quote(self, wanted: Wanted) -> Quote:
         """Of what is wanted at some time within, as `Prices.quote` says it."""
+
+    def price(self, wanted: Wanted) -> Decimal:
+        """The price alone."""
 
 
 class Prices(Protocol):

@@ -4,14 +4,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from operator import itemgetter
+from typing import NamedTuple
+
+from django.db.models import Case, When
 
 from accounts.models import Workspace
 from reservations.models import Reservation, WorkspaceVolume
 from reservations.states import State
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """What one booking holds over [start, end)."""
 
     start: datetime
@@ -21,8 +24,7 @@ class Hold:
     storage_gb: int
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(NamedTuple):
     """The most that is held at one instant, of each kind."""
 
     reservations: int = 0
@@ -33,15 +35,8 @@ class Use:
 
 def peak_use(holds: Sequence[Hold], start: datetime, end: datetime) -> Use:
     """The most of each kind that `holds` hold at any instant of [start, end)."""
-    most = Use()
-    for _, use in _course(holds, start, end):
-        most = Use(
-            max(most.reservations, use.reservations),
-            max(most.ram_mib, use.ram_mib),
-            max(most.cores, use.cores),
-            max(most.storage_gb, use.storage_gb),
-        )
-    return most
+    uses = [use for _, use in _course(holds, start, end)]
+    return Use(*map(max, zip(*uses, strict=True))) if uses else Use()
 
 
 def _course(holds: Sequence[Hold], start: datetime, end: datetime) -> Iterator[tuple[datetime, Use]]:
@@ -55,7 +50,7 @@ def _course(holds: Sequence[Hold], start: datetime, end: datetime) -> Iterator[t
             changes += [(max(hold.start, start), 1, hold), (hold.end, -1, hold)]
     count = ram_mib = storage_gb = 0
     cores = Decimal(0)
-    for instant, sign, hold in sorted(changes, key=lambda change: change[:2]):
+    for instant, sign, hold in sorted(changes, key=itemgetter(0, 1)):
         count += sign
         ram_mib += sign * hold.ram_mib
         cores += sign * hold.cores
@@ -66,11 +61,9 @@ def _course(holds: Sequence[Hold], start: datetime, end: datetime) -> Iterator[t
 def holds_of(workspace: Workspace) -> list[Hold]:
     """What the workspace has booked; one that is being taken down no longer counts."""
     rows = Reservation.objects.filter(workspace=workspace).live().exclude(state=State.ENDING)
-    return [
-        # Kept volumes are counted once, whether or not something uses them.
-        Hold(row.start, row.end, row.ram_mib, row.cores, 0 if row.kept_volume_id else row.storage_gb)
-        for row in rows.only("start", "end", "ram_mib", "cores", "storage_gb", "kept_volume_id")
-    ]
+    # Kept volumes are counted once, whether or not something uses them.
+    own_gb = Case(When(kept_volume=None, then="storage_gb"), default=0)
+    return list(map(Hold._make, rows.order_by().values_list("start", "end", "ram_mib", "cores", own_gb)))
 
 
 def kept_gb(workspace: Workspace) -> int:
