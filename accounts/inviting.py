@@ -44,8 +44,11 @@ class Sent:
     mailed: bool
 
 
-def invite(*, workspace: Workspace, email: str, role: Role, by: User, now: datetime) -> Sent:
-    """Ask whoever has this address to join, and mail them the link. Raises NotAllowed or TeamProblem."""
+def invite(*, workspace: Workspace, email: str, role: Role, by: User, now: datetime, mail: bool = True) -> Sent:
+    """Ask whoever has this address to join, and mail them the link. Raises NotAllowed or TeamProblem.
+
+    Without `mail` nobody gets the link: it is on the page of whoever has proven the address, or can be sent again.
+    """
     secret = secrets.token_urlsafe(32)
     with transaction.atomic(durable=True):
         row = lock(workspace.pk)
@@ -72,7 +75,7 @@ def invite(*, workspace: Workspace, email: str, role: Role, by: User, now: datet
         )
         _record(invitation, by, "create")
         _tell(invitation, now)
-    return Sent(invitation, _mail(invitation, secret))
+    return Sent(invitation, mail and _mail(invitation, secret))
 
 
 def resend(*, invitation: Invitation, by: User, now: datetime) -> Sent:

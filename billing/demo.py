@@ -16,19 +16,17 @@ from django.db import transaction
 from django.db.models import Q
 
 from accounts import audit
-from accounts.actions import open_personal_workspace
 from accounts.models import AuditEntry, User, Workspace
-from billing import actions, demo_life, invoices, months, payments
+from billing import actions, demo_life, demo_today, invoices, months, payments
 from billing.accounts import lock
 from billing.demo_life import Plan
+from billing.demo_today import BY, PREFIX
 from billing.models import Discount, Invoice, LedgerEntry, Rate
 from compute.capacity import NoCapacity
 from compute.models import StorageServer
 from reservations.actions import Booking, OverQuota
 from reservations.models import Reservation, Service, Size, StorageProfile
 
-BY = "demo_data"
-PREFIX = "demo-"
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 TOO_NEW = 6 * HOUR  # what is over for longer than this has no part in what happens now
 
@@ -67,6 +65,7 @@ class Made:
     reservations: int
     invoices: int
     skipped: int  # bookings that found no place
+    today: list[str]  # what else the first of them has now, each as a few words
 
 
 @dataclass
@@ -82,20 +81,24 @@ class _Tenant:
 
 def real_customers() -> str:
     """Who uses this installation, in a sentence; empty when nobody but demo customers does."""
-    theirs = Reservation.objects.exclude(workspace__personal_of__username__startswith=PREFIX)
-    entries = LedgerEntry.objects.exclude(workspace__personal_of__username__startswith=PREFIX)
+    demo = demo_today.workspaces()
+    theirs = Reservation.objects.exclude(workspace__in=demo)
+    entries = LedgerEntry.objects.exclude(workspace__in=demo)
     if row := theirs.first():
         return f"{row.workspace} has booked here already ({row})."
     return f"{entry.workspace} has a ledger already." if (entry := entries.first()) else ""
 
 
 def make(*, past: int, workspaces: int, seed: int, now: datetime, say: Callable[[str], None]) -> Made:
-    """The demo customers with `past` whole months and this one until now. Raises CannotMake."""
+    """The demo customers with `past` whole months and this one until now, and what they have today.
+
+    Raises CannotMake.
+    """
     first = months.month_of(now, ZoneInfo("UTC"))
     for _ in range(past):
         first = months.previous(first)
     _only_once(past=past, workspaces=workspaces, seed=seed, first=first.isoformat())
-    known = User.objects.filter(username__startswith=PREFIX).count()
+    known = _customers()
     tenants = [_tenant(number, first) for number in range(workspaces)]
     lived = issued = skipped = 0
     month = first
@@ -107,7 +110,14 @@ def make(*, past: int, workspaces: int, seed: int, now: datetime, say: Callable[
             issued += _money(tenant, month, first, now)
         say(f"{month:%Y-%m}: {lived} reservations, {issued} invoices so far")
         month = months.following(month)
-    return Made(User.objects.filter(username__startswith=PREFIX).count() - known, lived, issued, skipped)
+    today = demo_today.furnish(tenants[0].user, now)
+    return Made(_customers() - known, lived, issued, skipped, today)
+
+
+def _customers() -> int:
+    """How many there are, without the other people of their teams."""
+    rates = Rate.objects.filter(workspace__personal_of__username__startswith=PREFIX)
+    return rates.order_by().values("workspace").distinct().count()
 
 
 def _only_once(**values: Any) -> None:
@@ -127,13 +137,8 @@ def _only_once(**values: Any) -> None:
 def _tenant(number: int, first: date) -> _Tenant:
     customer = CUSTOMERS[number % len(CUSTOMERS)]
     name = f"{PREFIX}{customer.name}" + (str(number // len(CUSTOMERS) + 1) if number >= len(CUSTOMERS) else "")
-    with transaction.atomic(durable=True):
-        user = User.objects.filter(username=name).first()
-        if user is None:
-            user = User(username=name)
-            user.set_unusable_password()
-            user.save()
-        workspace = open_personal_workspace(user=user, by=BY)
+    user = demo_today.person(name)
+    workspace = Workspace.objects.get(personal_of=user)
     tenant = _Tenant(customer, user, workspace)
     if not Rate.objects.filter(workspace=workspace).exists():
         _set_up(tenant, months.begin(first, tenant.zone) - HOUR)

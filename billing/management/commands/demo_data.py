@@ -11,8 +11,9 @@ from billing import demo
 class Command(BaseCommand):
     help = (
         "Make demo customers with some past months: bookings, outages, invoices, payments, a credit and a correction,"
-        " all by the real actions with past times. No machine is asked for anything, and what runs is not touched. The"
-        " same call again adds nothing twice. Refuses where real customers have booked."
+        " all by the real actions with past times; the first of them with a team, an open invitation, wishes in the"
+        " waiting list, an API token and an SSH key. No machine is asked for anything, nothing is mailed, and what"
+        " runs is not touched. The same call again adds nothing twice. Refuses where real customers have booked."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -30,7 +31,9 @@ class Command(BaseCommand):
             made = demo.make(past=months, workspaces=workspaces, seed=seed, now=timezone.now(), say=self.stdout.write)
         except demo.CannotMake as problem:
             raise CommandError(str(problem)) from problem
-        if not made.reservations and not made.invoices:
+        if made.today:
+            self.stdout.write(f"demo-chemistry has today: {', '.join(made.today)}.")
+        elif not made.reservations and not made.invoices:
             self.stdout.write("All of it is there already; nothing was added.")
             return
         self.stdout.write(

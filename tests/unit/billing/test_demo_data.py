@@ -1,6 +1,6 @@
 """Demo customers are in order by every check, disturb nobody, and are made once."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
 from typing import Any
@@ -10,12 +10,23 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
+from accounts import inviting, news, ssh_keys
+from accounts.models import (
+    ApiToken,
+    Invitation,
+    Membership,
+    Notification,
+    Role,
+    SshKey,
+    User,
+    Workspace,
+)
 from billing import audit
 from billing.models import DailyCost, Invoice, LedgerEntry, Payment
 from compute.load_steps import wrong_steps
 from compute.models import Allocation, Forward, Volume
-from reservations import doctor
-from reservations.models import Reservation, UsagePeriod
+from reservations import doctor, offering
+from reservations.models import Reservation, UsagePeriod, WaitingEntry
 from tests.factories import make_node, make_profiles, make_reservation, make_service, make_storage, make_user
 from tests.oracle import rows as oracle
 from tests.unit.conftest import Machines
@@ -74,6 +85,64 @@ def test_it_is_in_order_by_every_check_and_the_same_again_adds_nothing(
     assert _counts() == counts
 
 
+def test_the_first_customer_has_a_team_and_all_else_of_today_once(mailoutbox: list[Any]) -> None:
+    said = make(months=1, workspaces=1)
+
+    owner = User.objects.get(username="demo-chemistry")
+    team = Workspace.objects.get(personal_of=None)
+    assert (
+        "demo-chemistry has today: the team Spectroscopy group, its manager, its member, an invitation, an API token,"
+        " an SSH key, a wish that the budget refuses, a wish that gets an offer."
+    ) in said
+    assert "1 customers, " in said
+    assert dict(team.memberships.values_list("user__username", "role")) == {
+        "demo-chemistry": Role.OWNER,
+        "demo-chemistry-maria": Role.MANAGER,
+        "demo-chemistry-jonas": Role.MEMBER,
+    }
+    assert [row.email for row in Invitation.objects.open(NOW)] == ["newcomer@example.org"]
+    assert mailoutbox == []
+    assert not Notification.objects.exclude(mail_at=None).exists()
+    assert ApiToken.objects.live(NOW).filter(user=owner).count() == 1
+    assert ssh_keys.lines_of(owner).startswith("ssh-ed25519 ")
+    assert len(news.unread(owner).newest) == 4
+    assert news.shown_to(owner).count() > 4
+    today = _today()
+
+    later = NOW + timedelta(days=9)  # the invitation has lapsed, and both wishes are out of the line
+    WaitingEntry.objects.update(closed_at=later, outcome="cancelled")
+    for again in (NOW, later):
+        with pytest.MonkeyPatch.context() as clock:
+            clock.setattr(timezone, "now", lambda again=again: again)
+            make(months=1, workspaces=1)
+        assert _today() == today
+
+
+def test_the_next_round_offers_the_one_wish_and_the_other_says_why_it_waits() -> None:
+    make(months=1, workspaces=1)
+
+    assert offering.look_after(NOW) == 1
+
+    refused, offered = WaitingEntry.objects.open().order_by("pk")
+    assert "budget" in refused.reason
+    assert offered.offer is not None
+    assert (offered.offer.state, offered.offer.start) == ("offered", datetime(2026, 6, 19, 9, tzinfo=UTC))
+    assert "All of it is there already" in make(months=1, workspaces=1)  # what its team holds is no real customer's
+
+
+def test_what_was_killed_half_way_into_the_team_is_completed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as short:
+        short.setattr(inviting, "accept", lambda **_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            make(months=1, workspaces=1)
+    assert Membership.objects.filter(workspace__personal_of=None).count() == 1
+
+    make(months=1, workspaces=1)
+
+    assert Membership.objects.filter(workspace__personal_of=None).count() == 3
+    assert Invitation.objects.count() == 3
+
+
 def test_it_goes_on_where_it_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     from billing import demo_life
 
@@ -125,8 +194,15 @@ def _doctor() -> set[str]:
     return {finding.sentence for check in checks for finding in check(NOW)}
 
 
+def _today() -> list[int]:
+    """How many there are of what somebody has now."""
+    models = (User, Workspace, Membership, Invitation, ApiToken, SshKey, WaitingEntry)
+    return [model.objects.count() for model in models]
+
+
 def _counts() -> list[int]:
-    return [model.objects.count() for model in (Reservation, UsagePeriod, LedgerEntry, DailyCost, Invoice, Payment)]
+    models = (Reservation, UsagePeriod, LedgerEntry, DailyCost, Invoice, Payment, Notification)
+    return [model.objects.count() for model in models]
 
 
 def _tables() -> dict[str, list[dict[str, Any]]]:
