@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from lab.stack.layout import REPO
 from lab.stack.stack import Stack
 from tests.bench.ground import use_django
-from tests.screenshots.furniture import Scene, furnish
+from tests.screenshots.addresses import addresses
+from tests.screenshots.furniture import furnish
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -23,16 +23,6 @@ if TYPE_CHECKING:
 VIEWS = {"wide": (1280, 900), "phone": (360, 780)}
 THEMES = ("light", "dark")
 LARGEST_HEIGHT = 6000
-OF_THE_ADMIN = (
-    "/admin/",
-    "/admin/reservations/reservation/",
-    "/admin/reservations/service/",
-    "/admin/accounts/workspace/",
-)
-# Pages that a link with a key leads to, and what is no page: they would show "this link is no good".
-NOT_SHOWN = re.compile(
-    r"<key>|<uidb36>|\.(csv|json|ics|html)$|/(pdf|csv|series)$|^(healthz|readyz|metrics|favicon|api/v1)"
-)
 
 
 def main() -> int:
@@ -46,9 +36,9 @@ def main() -> int:
     if not options.prefixes:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    scene = furnish(stack)
+    life = furnish(stack)
     # Before the browser: its loop and Django's database do not go together in one thread.
-    shown = [(_session(who), path) for who, path in _addresses(scene)]
+    shown = [(_session(who), path) for who, path in addresses(life)]
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", "--no-proxy-server"]
@@ -62,39 +52,16 @@ def main() -> int:
     return 0
 
 
-def _addresses(scene: Scene) -> Iterator[tuple["User | None", str]]:
-    """Every page once, with who looks at it."""
-    from portal.routes import Access, routes
-
-    viewers = {
-        Access.EVERYBODY: None,
-        Access.GUEST: None,
-        Access.MEMBER: scene.customer,
-        Access.OWNER: scene.customer,
-        Access.STAFF: scene.admin,
-    }
-    for route in routes():
-        if "GET" not in route.methods or route.path.startswith("admin/") or NOT_SHOWN.search(route.path):
-            continue
-        path = scene.address(route.path)
-        if path is None:
-            print(f"nothing to show at /{route.path}")
-        elif route.access in viewers:
-            yield viewers[route.access], path
-    for path in OF_THE_ADMIN:
-        yield scene.admin, path
-
-
 def _take(browser: Browser, base: str, session: tuple[str, str] | None, path: str, folder: Path) -> None:
-    """Wide and as on a telephone, light and dark; a part of a page, and what leads elsewhere, is no page."""
-    name = path.strip("/").replace("/", "-").replace("?", "-") or "home"
+    """Wide and as on a telephone, light and dark; what leads elsewhere, or is not there for them, is no page."""
+    name = path.replace("/?", "-").strip("/").replace("/", "-") or "home"
     for view, (width, height) in VIEWS.items():
         with _context(browser, base, session, width, height) as context:
             page = context.new_page()
             answer = page.goto(path)
-            if answer is None or "text/html" not in answer.headers.get("content-type", ""):
-                return
-            if not answer.ok or "<html" not in answer.text()[:2000] or page.url.split("?")[0] != f"{base}{path}":
+            at = page.url.removeprefix(base)
+            if answer is None or not answer.ok or at.partition("?")[0] != path.partition("?")[0]:
+                print(f"{path}: no page ({answer.status if answer else 'no answer'}, {at})", flush=True)
                 return
             for theme in THEMES:
                 _picture(page, theme, height, folder / f"{name}-{view}-{theme}.png")
