@@ -114,6 +114,15 @@ class Entry:
     whole: bool
 
 
+@dataclass(frozen=True, slots=True)
+class AgendaDay:
+    """What there is on a day; `more` is how many are not among the entries."""
+
+    day: date
+    entries: list[Entry]
+    more: int
+
+
 def midnight(day: date, zone: ZoneInfo) -> datetime:
     """The first instant of the day. Where a clock skips midnight, that is the instant of the skip."""
     return datetime.combine(day, time(), zone).astimezone(UTC)
@@ -142,37 +151,42 @@ def weeks(
     month: int = 0,
 ) -> list[Week]:
     """So many weeks from a Monday on. With `month` days of other months are told apart."""
-    return [_week(rows, first + timedelta(weeks=number), zone, now, most_lanes, month) for number in range(count)]
+    spans = _spans(rows)
+    return [_week(spans, first + timedelta(weeks=number), zone, now, most_lanes, month) for number in range(count)]
 
 
-def agenda(rows: Sequence[Reservation], first: date, days: int, zone: ZoneInfo) -> list[tuple[date, list[Entry]]]:
-    """Day by day, without those on which there is nothing."""
-    found = []
+def agenda(
+    rows: Sequence[Reservation], first: date, days: int, zone: ZoneInfo, *, most: int | None = None
+) -> list[AgendaDay]:
+    """Day by day, without those on which there is nothing. At most so many entries of each day: its first."""
+    spans, found = _spans(rows), []
     for day in (first + timedelta(days=number) for number in range(days)):
         opens, closes = midnight(day, zone), midnight(day + DAY, zone)
         entries = [
             Entry(row, max(begins, opens), min(ends, closes), begins <= opens and ends >= closes)
-            for row, begins, ends in _spans(rows)
+            for row, begins, ends in spans
             if begins < closes and ends > opens
         ]
         if entries:
-            found.append((day, sorted(entries, key=lambda entry: (entry.begins, entry.ends))))
+            shown = sorted(entries, key=lambda entry: (entry.begins, entry.ends))[:most]
+            found.append(AgendaDay(day, shown, len(entries) - len(shown)))
     return found
 
 
-def _spans(rows: Sequence[Reservation]) -> Iterator[tuple[Reservation, datetime, datetime]]:
-    for row in rows:
-        if found := span(row):
-            yield row, *found
+Span = tuple[Reservation, datetime, datetime]
 
 
-def _week(rows: Sequence[Reservation], first: date, zone: ZoneInfo, now: datetime, most_lanes: int, month: int) -> Week:
+def _spans(rows: Sequence[Reservation]) -> list[Span]:
+    return [(row, *found) for row in rows if (found := span(row))]
+
+
+def _week(spans: Sequence[Span], first: date, zone: ZoneInfo, now: datetime, most_lanes: int, month: int) -> Week:
     dates = [first + timedelta(days=number) for number in range(8)]
     edges = [midnight(day, zone) for day in dates]
     today = now.astimezone(zone).date()
     made = Week([_day(day, opens, zone, now, today, month) for day, opens in zip(dates[:7], edges, strict=False)])
     ends: list[float] = []  # of each lane: where the last label in it ends
-    inside = [(row, b, e) for row, b, e in _spans(rows) if b < edges[-1] and e > edges[0]]
+    inside = [(row, b, e) for row, b, e in spans if b < edges[-1] and e > edges[0]]
     for row, begins, closes in sorted(inside, key=lambda found: (found[1], -found[2].timestamp(), found[0].pk)):
         left, right = _place(max(begins, edges[0]), edges), _place(min(closes, edges[-1]), edges)
         label = min(left, 100 - LABEL)

@@ -78,11 +78,22 @@ class ReservationQuerySet(models.QuerySet["Reservation"]):
         oldest = found["oldest"]
         return Backlog(found["count"], (now - oldest).total_seconds() if oldest else 0.0)
 
-    def for_pages(self) -> "ReservationQuerySet":
-        """With everything that a list or page shows, in a constant number of queries."""
-        return self.select_related("service", "workspace", "created_by", "kept_volume__volume").prefetch_related(
+    def for_lists(self) -> "ReservationQuerySet":
+        """With what a line of a list or of a calendar shows, in two queries."""
+        return self.select_related("service", "workspace", "created_by").prefetch_related(
             models.Prefetch("endpoints", Endpoint.objects.select_related("forward__gateway").order_by("pk")),
-            models.Prefetch("containers", Container.objects.select_related("node", "volume").order_by("generation")),
+        )
+
+    def for_pages(self) -> "ReservationQuerySet":
+        """With everything that a page of one shows, in a constant number of queries."""
+        return (
+            self.for_lists()
+            .select_related("kept_volume__volume")
+            .prefetch_related(
+                models.Prefetch(
+                    "containers", Container.objects.select_related("node", "volume").order_by("generation")
+                ),
+            )
         )
 
 

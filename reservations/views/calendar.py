@@ -21,6 +21,7 @@ from reservations.views.common import visitor
 
 MOST = 400  # reservations in one picture
 WEEK_LANES, MONTH_LANES = 60, 5
+AGENDA_LINES = 20  # of a day
 FEED_DEEDS = {
     "open": "Your calendar has an address now.",
     "renew": "Your calendar has a new address; the old one stops to answer.",
@@ -49,7 +50,7 @@ def calendar(request: HttpRequest) -> HttpResponse:
         "last_day": last - DAY,
         "today": now.astimezone(zone).date(),
         "weeks": calendar_layout.weeks(shown, first, weeks, zone, now, most_lanes=lanes, month=month),
-        "agenda": calendar_layout.agenda(shown, first, 7 * weeks, zone),
+        "agenda": calendar_layout.agenda(shown, first, 7 * weeks, zone, most=AGENDA_LINES),
         "lines": [f"{100 * edge / 7:.3f}%" for edge in range(1, 7)],
         "too_many": MOST if len(rows) > MOST else 0,
         **_neighbours(day, first, view),
@@ -68,7 +69,8 @@ def _rows(request: HttpRequest, first: date, last: date, zone: ZoneInfo) -> list
     """One more than are shown, to know that there are more."""
     opens, closes = calendar_layout.midnight(first, zone), calendar_layout.midnight(last, zone)
     found = Reservation.objects.visible_to(visitor(request)).filter(start__lt=closes, end__gt=opens)
-    return list(found.select_related("service").order_by("start", "pk")[: MOST + 1])
+    slim = found.select_related("service").only("name", "state", "start", "end", "ended_at", "service__name")
+    return list(slim.order_by("start", "pk")[: MOST + 1])
 
 
 def _day(text: str) -> date | None:

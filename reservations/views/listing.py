@@ -48,10 +48,10 @@ def reservation_list(request: HttpRequest) -> HttpResponse:
     asked = ListFilter.of(request.GET)
     rows = asked.rows(user)
     counts = list_filter.counts(rows, now)
-    paginator = Paginator(asked.ordered(rows, now).for_pages(), PER_PAGE)
+    paginator = Paginator(asked.ordered(rows, now).values_list("pk", flat=True), PER_PAGE)
     paginator.count = counts[asked.tab]
     page = paginator.get_page(request.GET.get("page"))
-    found = list(page.object_list)
+    found = _whole(list(page.object_list))
     mine = actionable(user, found)
     context: dict[str, Any] = {
         "page_obj": page,
@@ -72,6 +72,12 @@ def reservation_list(request: HttpRequest) -> HttpResponse:
         "kept_volumes": kept_volumes.visible_to(user),
     }
     return render(request, "reservations/list.html", context)
+
+
+def _whole(numbers: list[int]) -> list[Reservation]:
+    """The rows of these numbers, in their order: only what is shown is joined with all that belongs to it."""
+    found = Reservation.objects.filter(pk__in=numbers).order_by().for_lists().in_bulk()
+    return [found[number] for number in numbers if number in found]
 
 
 urlpatterns = [path("", reservation_list, name="list")]

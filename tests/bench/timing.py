@@ -1,5 +1,6 @@
 """Times calls in this process: by the clock, and by the processor, which the load of others lengthens less."""
 
+import gc
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,8 @@ from tests.bench.table import Row, median, quantile
 def row(what: str, call: Callable[[], Any], *, bound_ms: float | None, times: int = 40, warm_up: int = 5) -> Row:
     """The median of so many calls, and beside it the 95th percentile and the processor's time."""
     took, busy = [], []
+    gc.collect()
+    gc.freeze()  # the rows that a bench has made are not the portal's to look through
     for number in range(warm_up + times):
         begun, begun_busy = time.perf_counter(), time.process_time()
         call()
