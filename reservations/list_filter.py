@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import parse_qsl, urlencode
 
 from django.db.models import Count, Q
 from django.http import QueryDict
@@ -22,6 +23,8 @@ SORTS = {
 }
 USUAL_SORT = {"now": "newest", "upcoming": "start", "past": "newest"}
 LONGEST_SEARCH = 100
+LONGEST_QUERY = 4000
+ASKED = ("show", "q", "state", "service", "workspace", "whose", "sort", "page")  # of a list, in its address
 BIGGEST_NUMBER = 2**63 - 1  # a number of the database's
 
 
@@ -97,6 +100,16 @@ def of_tab(tab: str, now: datetime) -> Q:
 def counts(rows: ReservationQuerySet, now: datetime) -> Mapping[str, int]:
     """How many each tab has, in one query."""
     return rows.aggregate(**{tab: Count("pk", filter=of_tab(tab, now)) for tab in TABS})
+
+
+def query_of(asked: Mapping[str, str]) -> str:
+    """What of a query string says which list it is, as one that leads back to it."""
+    return urlencode({name: asked[name][:LONGEST_SEARCH] for name in ASKED if asked.get(name)})
+
+
+def query_back(text: str) -> str:
+    """The same from a text that a form carried along, and that anybody may have written."""
+    return query_of(dict(parse_qsl(text[:LONGEST_QUERY])))
 
 
 def services() -> list[Service]:

@@ -1,21 +1,23 @@
 """One deed on the reservations that were ticked: first what happens to each, then it happens."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
-from django.urls import path
+from django.urls import path, reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
 from accounts.models import User
 from reservations.bulk import MOST, Deed, Outcome, carry_out, plan
 from reservations.forms import duration_choices
-from reservations.list_filter import number
+from reservations.list_filter import number, query_back
 from reservations.models import Reservation
 from reservations.permissions import actionable
 from reservations.views.common import visitor
@@ -55,12 +57,13 @@ def bulk(request: HttpRequest) -> HttpResponse:
         return redirect("reservations:shorten", pk=picked[0].pk)
     if problem := _cannot(asked, picked):
         messages.error(request, problem)
-        return redirect("reservations:list")
+        return redirect(_list(asked, numbers(asked)))
     deed, length = Deed(asked["deed"]), timedelta(minutes=_minutes(asked))
     if request.method == "POST":
         ends = _seen_ends(asked, picked)
-        _say(request, deed, carry_out(deed, picked, length=length, by=user, now=now, seen_ends=ends))
-        return redirect("reservations:list")
+        outcomes = carry_out(deed, picked, length=length, by=user, now=now, seen_ends=ends)
+        _say(request, deed, outcomes)
+        return redirect(_list(asked, [outcome.reservation.pk for outcome in outcomes if not outcome.done]))
     plans = [plan(deed, reservation, length=length, now=now) for reservation in picked]
     most_hours = max(reservation.workspace.max_hours for reservation in picked)
     context = {
@@ -69,6 +72,8 @@ def bulk(request: HttpRequest) -> HttpResponse:
         "plans": plans,
         "count": sum(planned.does for planned in plans),
         "minutes": _minutes(asked),
+        "back": query_back(asked.get("back", "")),
+        "back_to": _list(asked, [reservation.pk for reservation in picked]),
         "lengths": duration_choices(most_hours) if deed == Deed.EXTEND else [],
     }
     return render(request, "reservations/bulk.html", context)
@@ -76,10 +81,24 @@ def bulk(request: HttpRequest) -> HttpResponse:
 
 def _picked(asked: QueryDict, user: User) -> list[Reservation]:
     """Those that were ticked, that exist, and that the visitor may act on; each once, the newest first."""
-    numbers = {found for text in asked.getlist("pick")[: 4 * MOST] if (found := number(text)) is not None}
-    rows = list(Reservation.objects.visible_to(user).for_pages().filter(pk__in=numbers).order_by("-created_at", "-pk"))
+    found = Reservation.objects.visible_to(user).for_pages().filter(pk__in=numbers(asked))
+    rows = list(found.order_by("-created_at", "-pk"))
     mine = actionable(user, rows)
     return [row for row in rows if row.pk in mine]
+
+
+def numbers(asked: QueryDict) -> set[int]:
+    """Those that were ticked, whether or not there are such reservations."""
+    return {found for text in asked.getlist("pick")[: 4 * MOST] if (found := number(text)) is not None}
+
+
+def _list(asked: QueryDict, picked: Iterable[int]) -> str:
+    """The list as it was left: filtered, on its page, with these ticked, and the length that was chosen for them."""
+    chosen = [("pick", str(pk)) for pk in sorted(picked)]
+    if chosen and asked.get("minutes"):
+        chosen.append(("minutes", str(_minutes(asked))))
+    query = "&".join(filter(None, [query_back(asked.get("back", "")), urlencode(chosen)]))
+    return f"{reverse('reservations:list')}?{query}" if query else reverse("reservations:list")
 
 
 def _seen_ends(asked: QueryDict, picked: list[Reservation]) -> dict[int, datetime]:

@@ -17,7 +17,7 @@ from reservations.list_filter import SORTS, TABS, ListFilter
 from reservations.models import Reservation
 from reservations.permissions import actionable
 from reservations.states import State
-from reservations.views.bulk import DEEDS
+from reservations.views import bulk
 from reservations.views.common import visitor
 
 PER_PAGE = 25
@@ -32,13 +32,14 @@ class Row:
     can_act: bool
     share_left: float | None
     ends_soon: bool
+    ticked: bool
 
     @classmethod
-    def of(cls, reservation: Reservation, can_act: bool, now: datetime) -> "Row":
+    def of(cls, reservation: Reservation, can_act: bool, now: datetime, *, ticked: bool) -> "Row":
         begun = reservation.is_live and reservation.start <= now
         left = max(reservation.end - now, timedelta(0))
         share = min(left / reservation.length, 1.0) if begun else None
-        return cls(reservation, can_act, share, begun and left < SOON)
+        return cls(reservation, can_act, share, begun and left < SOON, ticked)
 
 
 @login_required
@@ -53,14 +54,17 @@ def reservation_list(request: HttpRequest) -> HttpResponse:
     page = paginator.get_page(request.GET.get("page"))
     found = _whole(list(page.object_list))
     mine = actionable(user, found)
+    ticked = bulk.numbers(request.GET)
     context: dict[str, Any] = {
         "page_obj": page,
-        "rows": [Row.of(reservation, reservation.pk in mine, now) for reservation in found],
+        "rows": [Row.of(row, row.pk in mine, now, ticked=row.pk in ticked) for row in found],
         "asked": asked,
         "tabs": [(tab, text, counts[tab]) for tab, text in TABS.items()],
         "any_moving": any(reservation.is_changing for reservation in found),
-        "deeds": DEEDS,
+        "deeds": bulk.DEEDS,
         "can_pick": bool(mine) and asked.tab != "past",
+        "back": list_filter.query_of(request.GET),
+        "minutes": request.GET.get("minutes", "")[:8],
     }
     if request.headers.get("HX-Target") == "reservation-list":
         return render(request, "_partials/reservation_list.html", context)

@@ -1,5 +1,6 @@
 """The list's filters, and one deed on many reservations."""
 
+import html
 import re
 from datetime import timedelta
 from typing import Any
@@ -155,6 +156,74 @@ def test_a_length_that_makes_no_sense_is_an_hour(
     three[0].refresh_from_db()
 
     assert (three[0].end - end).total_seconds() == 3600
+
+
+# ---- what was ticked and chosen is not forgotten -------------------------------------------------------------
+
+
+def ticked(answer: Any) -> set[int]:
+    boxes = re.findall(r"<input[^>]*name=\"pick\"[^>]*>", answer.content.decode())
+    return {int(re.findall(r'value="(\d+)"', box)[0]) for box in boxes if " checked" in re.sub(r"\s+", " ", box)}
+
+
+def hidden(answer: Any, name: str) -> set[str]:
+    return {html.unescape(value) for value in re.findall(rf'name="{name}" value="([^"]*)"', answer.content.decode())}
+
+
+FILTERED = "show=upcoming&q=e&service=nginx&sort=name&page=1"
+
+
+@pytest.fixture
+def planned(three: list[Reservation]) -> list[Reservation]:
+    Reservation.objects.update(start=timezone.now() + timedelta(hours=1), end=timezone.now() + timedelta(hours=2))
+    return three
+
+
+def test_the_filters_and_the_ticks_survive_a_deed_that_is_refused(
+    planned: list[Reservation], owner: User, browser: Any
+) -> None:
+    client, two = browser(owner), [row.pk for row in planned[:2]]
+    shown = client.get(f"{LIST}?{FILTERED}")
+    assert (hidden(shown, "back"), ticked(shown)) == ({FILTERED}, set())
+
+    answer = client.get(BULK, {"deed": "shorten", "pick": two, "back": FILTERED}, follow=True)
+
+    assert "Only one reservation can be shortened at a time" in answer.content.decode()
+    assert answer.redirect_chain[-1][0].startswith(f"{LIST}?{FILTERED}&pick=")
+    assert ticked(answer) == set(two)
+    assert hidden(answer, "back") == {FILTERED}
+
+
+def test_what_could_not_be_done_stays_ticked_with_the_length_that_was_chosen(
+    planned: list[Reservation], owner: User, browser: Any
+) -> None:
+    client, picks = browser(owner), [row.pk for row in planned]
+    page = client.get(BULK, {"deed": "extend", "minutes": "90", "pick": picks, "back": FILTERED})
+    assert hidden(page, "back") == {FILTERED}
+    assert f'href="{LIST}?{FILTERED}&pick='.replace("&", "&amp;") in page.content.decode()
+
+    stale = {f"end-{picks[1]}": "1000000000.0"}
+    form = {"deed": "extend", "minutes": "90", "pick": picks, "back": FILTERED} | stale
+    answer = client.post(BULK, form, follow=True)
+
+    assert ticked(answer) == {picks[1]}
+    assert (hidden(answer, "back"), hidden(answer, "minutes")) == ({FILTERED}, {"90"})
+    done = client.post(BULK, {"deed": "delete", "pick": picks, "back": FILTERED})
+    assert done["Location"] == f"{LIST}?{FILTERED}"
+
+
+@pytest.mark.parametrize(
+    "back", ["", "\0", "https://evil.example/", "next=/x&show=past", "q=" + "😀" * 3000, "&" * 3000]
+)
+def test_whatever_the_way_back_says_it_leads_to_the_list(
+    back: str, three: list[Reservation], owner: User, browser: Any
+) -> None:
+    client = browser(owner)
+    answer = client.post(BULK, {"deed": "delete", "pick": [three[0].pk], "back": back})
+
+    assert answer["Location"].partition("?")[0] == LIST
+    assert {part.partition("=")[0] for part in answer["Location"].partition("?")[2].split("&")} <= {"", "show", "q"}
+    assert client.get(answer["Location"]).status_code == 200
 
 
 # ---- filters ----------------------------------------------------------------------------------------------
