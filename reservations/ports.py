@@ -1,8 +1,9 @@
 """What the page shows of each port: where it is, how to connect, who may."""
 
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from compute.spec import allows
 from reservations.access import plain
@@ -21,11 +22,15 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One port. `typed` is what stands in the field of its allowed sources, `problem` what is wrong with that."""
+    """One port. `typed` is what stands in the field of its allowed sources, `problem` what is wrong with that.
+
+    `unsaved`: it is not what was saved last.
+    """
 
     endpoint: Endpoint
     commands: tuple[Command, ...]
     typed: str
+    unsaved: bool = False
     problem: str = ""
 
     @property
@@ -47,10 +52,14 @@ class Card:
 
 
 def cards(
-    reservation: Reservation, *, revealed: bool = False, typed: dict[str, str] | None = None, problem: str = ""
+    reservation: Reservation,
+    *,
+    revealed: bool = False,
+    typed: Mapping[str, str] = MappingProxyType({}),
+    problems: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Card]:
-    """A card for each port. `typed` is what somebody wrote into the field of one, by the port's name."""
-    endpoints, typed = list(reservation.endpoints.all()), typed or {}
+    """A card for each port. By its name: what somebody wrote into its field and did not save, and what was wrong."""
+    endpoints = list(reservation.endpoints.all())
     if not endpoints:
         return []
     commands = _commands(reservation, endpoints, revealed)
@@ -59,7 +68,8 @@ def cards(
             endpoint,
             tuple(commands.get(endpoint.name, ())),
             typed.get(endpoint.name, "\n".join(plain(source) for source in endpoint.forward.allowed_sources)),
-            problem if endpoint.name in typed else "",
+            endpoint.name in typed,
+            problems.get(endpoint.name, ""),
         )
         for endpoint in endpoints
     ]

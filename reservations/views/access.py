@@ -27,34 +27,37 @@ def cards(request: HttpRequest, pk: int) -> HttpResponse:
     reservation = visible_reservation(request, pk)
     if not _by_htmx(request):
         return redirect("reservations:detail", pk=pk)
-    return _cards(request, reservation)
+    return _answer(request, reservation, access_context(request, reservation))
 
 
 @login_required
 @require_POST
 def reveal(request: HttpRequest, pk: int) -> HttpResponse:
-    """The credentials, and the commands with them in it. Who asked is in the audit log."""
+    """The credentials, and the commands with them in it. Who asked is in the audit log. Or hide them again."""
     reservation = actionable_reservation(request, pk)
-    audit.record(by=visitor(request), action="reservation.reveal", target=f"reservation:{pk}")
-    if _by_htmx(request):
-        return _cards(request, reservation, revealed=True)
-    return page(request, reservation, **access_context(request, reservation, revealed=True))
+    revealed = "hide" not in request.POST
+    if revealed:
+        audit.record(by=visitor(request), action="reservation.reveal", target=f"reservation:{pk}")
+    context = access_context(request, reservation, revealed=revealed, typed=_unsaved(request, reservation))
+    return _answer(request, reservation, context)
 
 
 @login_required
 @require_POST
 def allow(request: HttpRequest, pk: int, name: str) -> HttpResponse:
-    """Who may connect to the port from now on. What cannot be is said at the field, with what was typed in it."""
+    """Who may connect to the port from now on. What cannot be is said at the field, with what was typed in it.
+
+    What was typed and is not what was saved now (at another port, or when only one's own address was asked for) stays.
+    """
     reservation = actionable_reservation(request, pk)
     _endpoint(reservation, name)
-    typed = request.POST.get(f"sources-{name}", "")[:LONGEST_LIST]
-    if "only_mine" in request.POST:
-        typed = client_address(request)
+    unsaved, only_mine = _unsaved(request, reservation), "only_mine" in request.POST
+    wanted = client_address(request) if only_mine else request.POST.get(f"sources-{name}", "")[:LONGEST_LIST]
     try:
         changed = access.allow(
             reservation=reservation,
             endpoint=name,
-            sources=access.split(typed),
+            sources=access.split(wanted),
             by=visitor(request),
             now=timezone.now(),
         )
@@ -64,14 +67,16 @@ def allow(request: HttpRequest, pk: int, name: str) -> HttpResponse:
         sentence = str(problem)
     else:
         said = "Saved: the gateway has it within a few seconds." if changed else "It was so already."
-        if _by_htmx(request):
-            return _cards(request, visible_reservation(request, pk), said=said, said_of=name)
-        messages.success(request, said)
-        return redirect("reservations:detail", pk=pk)
-    more = access_context(request, reservation, typed={name: typed}, problem=sentence)
-    if _by_htmx(request):
-        return render(request, "_components/access.html", more)
-    return page(request, reservation, status=422, **more)
+        if not only_mine:
+            unsaved.pop(name, None)
+        if not unsaved and not _by_htmx(request):
+            messages.success(request, said)
+            return redirect("reservations:detail", pk=pk)
+        reservation = visible_reservation(request, pk)
+        context = access_context(request, reservation, typed=unsaved)
+        return _answer(request, reservation, context | {"said": said, "said_of": name})
+    context = access_context(request, reservation, typed=unsaved, problems={name: sentence})
+    return _answer(request, reservation, context, status=422)
 
 
 @login_required
@@ -87,6 +92,7 @@ def test(request: HttpRequest, pk: int, name: str) -> HttpResponse:
     context: dict[str, Any] = {"found": found, "at": timezone.now(), "found_of": name}
     if _by_htmx(request):
         return render(request, "_partials/reach.html", context)
+    context |= access_context(request, reservation, typed=_unsaved(request, reservation))
     return page(request, reservation, **context)
 
 
@@ -98,9 +104,24 @@ def _endpoint(reservation: Reservation, name: str) -> Endpoint:
     return found
 
 
-def _cards(request: HttpRequest, reservation: Reservation, *, revealed: bool = False, **more: Any) -> HttpResponse:
-    context = access_context(request, reservation, revealed=revealed)
-    return render(request, "_components/access.html", context | more)
+def _unsaved(request: HttpRequest, reservation: Reservation) -> dict[str, str]:
+    """What stands in the ports' fields, by the port's name, where it is not the list that was saved."""
+    found = {}
+    for endpoint in reservation.endpoints.all():
+        text = request.POST.get(f"sources-{endpoint.name}")
+        saved = [access.plain(source) for source in endpoint.forward.allowed_sources]
+        if text is not None and access.split(text) != saved:
+            found[endpoint.name] = text[:LONGEST_LIST]
+    return found
+
+
+def _answer(
+    request: HttpRequest, reservation: Reservation, context: dict[str, Any], *, status: int = 200
+) -> HttpResponse:
+    """The cards alone for htmx, or else the whole page."""
+    if _by_htmx(request):
+        return render(request, "_components/access.html", context, status=status)
+    return page(request, reservation, status=status, **context)
 
 
 def _by_htmx(request: HttpRequest) -> bool:

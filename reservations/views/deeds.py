@@ -101,7 +101,7 @@ def rename(request: HttpRequest, pk: int) -> HttpResponse:
             form.add_error("name", problem.problems["name"])
         else:
             return redirect("reservations:detail", pk=pk)
-    return render(request, "reservations/rename.html", {"reservation": reservation, "form": form})
+    return _form(request, "rename", {"reservation": reservation, "form": form})
 
 
 @login_required
@@ -124,7 +124,7 @@ def extend(request: HttpRequest, pk: int) -> HttpResponse:
         else:
             messages.success(request, f"{row.title} was extended; its address stays the same.")
             return redirect("reservations:detail", pk=pk)
-    return render(request, "reservations/extend.html", {"reservation": reservation, "form": form, "offers": offers})
+    return _form(request, "extend", {"reservation": reservation, "form": form, "offers": offers})
 
 
 @login_required
@@ -149,7 +149,12 @@ def shorten(request: HttpRequest, pk: int) -> HttpResponse:
             return redirect("reservations:detail", pk=pk)
     context: dict[str, Any] = {"reservation": reservation, "form": form, "choices": choices}
     context["earliest"] = shortening.earliest_end(reservation, now)
-    return render(request, "reservations/shorten.html", context)
+    return _form(request, "shorten", context)
+
+
+def _form(request: HttpRequest, deed: str, context: dict[str, Any]) -> HttpResponse:
+    """Its page. A POST that gets here was refused, and answers as a booking that is refused does."""
+    return render(request, f"reservations/{deed}.html", context, status=422 if request.method == "POST" else 200)
 
 
 def _usual(choices: Sequence[extensions.Extension | shortening.Shortening]) -> str:

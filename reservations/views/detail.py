@@ -1,6 +1,8 @@
 """A reservation's page."""
 
 import hashlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from allauth.account.adapter import get_adapter
@@ -67,13 +69,13 @@ def access_context(
     reservation: Reservation,
     *,
     revealed: bool = False,
-    typed: dict[str, str] | None = None,
-    problem: str = "",
+    typed: Mapping[str, str] = MappingProxyType({}),
+    problems: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """What the cards of the ports show."""
     may_act = user_can_act(visitor(request), reservation)
     client = client_address(request)
-    cards = ports.cards(reservation, revealed=revealed and may_act, typed=typed, problem=problem)
+    cards = ports.cards(reservation, revealed=revealed and may_act, typed=typed, problems=problems)
     return {
         "reservation": reservation,
         "may_act": may_act,

@@ -177,7 +177,7 @@
     // The same answer again changes nothing: focus, selection and open parts stay as they are.
     const answer = xhr.responseText;
     if (target.id && lastAnswer.get(target.id) === answer) event.detail.shouldSwap = false;
-    if (target.id && xhr.status < 400) lastAnswer.set(target.id, answer);
+    if (target.id && (xhr.status < 400 || xhr.status === 422)) lastAnswer.set(target.id, answer);
     openParts = Array.from(target.querySelectorAll("details[id][open]"), (part) => part.id);
   });
 

@@ -7,7 +7,9 @@
 
   // Nobody loses what they are writing.
   const beingWritten = (part) =>
-    Array.from(part.querySelectorAll("textarea")).some((area) => area.value !== area.defaultValue || area === document.activeElement);
+    Array.from(part.querySelectorAll("textarea")).some(
+      (area) => "unsaved" in area.dataset || area.value !== area.defaultValue || area === document.activeElement,
+    );
 
   function lookAtPorts() {
     const part = access();

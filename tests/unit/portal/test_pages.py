@@ -1,5 +1,8 @@
 """The pages, as each kind of reader sees them."""
 
+import html
+import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -331,3 +334,15 @@ def test_somebody_whom_the_admin_pages_made_gets_a_workspace_on_first_use(browse
 
     assert browser(newcomer).get("/reservations/new/").status_code == 200
     assert Workspace.objects.filter(personal_of=newcomer).exists()
+
+
+def test_a_form_that_is_refused_with_422_is_swapped_in_and_no_other_error_is(browser: Any, owner: User) -> None:
+    page = browser(owner).get("/reservations/").content.decode()
+    config = json.loads(html.unescape(re.findall(r"""name="htmx-config"\s+content='([^']+)'""", page)[0]))
+
+    def swaps(status: str) -> bool:
+        return bool(next(rule["swap"] for rule in config["responseHandling"] if re.search(rule["code"], status)))
+
+    assert [swaps(status) for status in ("200", "204", "302", "422", "403", "404", "500")] == (
+        [True, False, True, True, False, False, False]
+    )

@@ -124,6 +124,16 @@ def test_credentials_are_shown_on_demand_and_who_asked_is_written_down(
     assert password not in str(entry.data)
 
 
+def test_they_are_hidden_again_and_nothing_typed_is_lost(browser: Browser, owner: User, running: Reservation) -> None:
+    form = {"hide": "1", "sources-web": "10.0."}
+
+    answer = browser(owner).post(at(running, "credentials/"), form, headers=HTMX)
+
+    assert running.credentials["password"] not in body_of(answer)
+    assert ">10.0.</textarea>" in body_of(answer)
+    assert not AuditEntry.objects.filter(action="reservation.reveal")
+
+
 def test_credentials_are_asked_for_by_post_only(browser: Browser, owner: User, running: Reservation) -> None:
     assert browser(owner).get(at(running, "credentials/")).status_code == 405
 
@@ -152,19 +162,50 @@ def test_an_allow_list_entry_that_is_no_address_or_network(
 
     answer = browser(owner).post(at(running, "ports/web/allow/"), form, headers=headers)
 
-    assert answer.status_code == (200 if headers else 422)
+    assert answer.status_code == 422
     assert 'role="alert"' in body_of(answer)
     assert ">10.0.0.1\n" in body_of(answer)  # nothing typed is lost
     assert Forward.objects.get().allowed_sources == []
 
 
 def test_only_ones_own_address_is_one_click(browser: Browser, owner: User, running: Reservation) -> None:
-    form = {"sources-web": "garbage that is not read", "only_mine": "1"}
-
-    answer = browser(owner).post(at(running, "ports/web/allow/"), form)
+    answer = browser(owner).post(at(running, "ports/web/allow/"), {"sources-web": "", "only_mine": "1"})
 
     assert answer.status_code == 302
     assert Forward.objects.get().allowed_sources == ["127.0.0.1/32"]
+
+
+@pytest.mark.parametrize("headers", [HTMX, {}], ids=["htmx", "no scripts"])
+@pytest.mark.parametrize("part", ["ports/web/allow/", "credentials/", "ports/web/test/"])
+def test_what_was_typed_and_not_saved_stays_whatever_else_is_pressed(
+    part: str,
+    headers: dict[str, str],
+    browser: Browser,
+    owner: User,
+    running: Reservation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reach, "ask", lambda *_: reach.Found("green", "It answers."))
+    form = {"sources-web": "10.0.0.1\nhalf a netw", "only_mine": "1"}
+
+    answer = browser(owner).post(at(running, part), form, headers=headers)
+
+    assert Forward.objects.get().allowed_sources == (["127.0.0.1/32"] if "allow" in part else [])
+    if "test" not in part or not headers:  # with scripts, a test changes nothing but its own answer
+        assert ">10.0.0.1\nhalf a netw</textarea>" in body_of(answer)
+        assert "What stands here is not saved." in body_of(answer)
+        assert answer.status_code == 200
+
+
+def test_what_is_saved_is_shown_as_it_is_now(browser: Browser, owner: User, running: Reservation) -> None:
+    form = {"sources-web": "10.0.0.1"}
+    client = browser(owner)
+    client.post(at(running, "ports/web/allow/"), form, headers=HTMX)
+
+    answer = client.post(at(running, "ports/web/allow/"), form | {"only_mine": "1"}, headers=HTMX)
+
+    assert ">127.0.0.1</textarea>" in body_of(answer)
+    assert "What stands here is not saved." not in body_of(answer)
 
 
 @pytest.mark.parametrize("part", ["ports/nothing/allow/", "ports/nothing/test/", "ports/%00/test/", "ports/🦆/allow/"])

@@ -315,6 +315,7 @@ def test_the_page_offers_lengths_with_their_price_and_extends(soon: Reservation)
     done = client.post(address, {"minutes": "60"})
 
     assert re.search(rf"1 h</span>.*?\+\${soon.price}", page.text, re.DOTALL)
+    assert (page.status_code, refused.status_code) == (200, 422)
     assert "This length is not offered." in refused.text
     assert done["Location"] == f"/reservations/{soon.pk}/"
     assert Reservation.objects.get().end == soon.end + HOUR
@@ -359,6 +360,7 @@ def test_a_page_that_is_old_moves_no_end(choice: str, deed: str, node: Node) -> 
     assert browser.post(page, form).status_code == 302
     again = browser.post(page, form)
 
+    assert again.status_code == 422
     assert "was changed a moment ago" in str(again.context["form"].non_field_errors())
     row.refresh_from_db()
     assert row.end == until

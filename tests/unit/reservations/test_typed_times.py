@@ -118,6 +118,7 @@ def test_an_end_that_nobody_means_is_refused_at_its_field(end: str, deed: str, z
 
     answer = browser_of(owner, zone).post(f"/reservations/{row.pk}/{deed}/", {"minutes": "exact", "end": end})
 
+    assert answer.status_code == 422
     assert "Type a year between" in str(answer.context["form"].errors["end"])
 
 
