@@ -9,10 +9,11 @@ from django.test import Client
 from django.utils import timezone
 from icalendar import Calendar
 
-from accounts.models import AuditEntry, User
+from accounts.models import AuditEntry, User, Workspace
 from portal.logs import HIDDEN, hide
 from reservations import calendar_feed
 from reservations.models import Reservation
+from reservations.views.calendar import AGENDA_LINES
 from tests.factories import make_reservation
 
 pytestmark = pytest.mark.django_db
@@ -164,3 +165,17 @@ def test_every_zone_that_can_be_chosen_has_a_calendar(zone: str, owner: User, br
     User.objects.filter(pk=owner.pk).update(time_zone=zone)
 
     assert browser(owner).get("/reservations/calendar/").status_code == 200
+
+
+def test_a_day_with_many_lists_its_first_and_says_how_many_more_there_are(owner: User, browser: Any) -> None:
+    now = timezone.now()
+    Workspace.objects.update(max_reservations=100, max_cores=100, max_ram_mib=100_000, max_storage_gb=1000)
+    for number in range(AGENDA_LINES + 3):
+        make_reservation(owner, now=now, name=f"course {number:02}")
+    answer = browser(owner).get("/reservations/calendar/")
+    page = answer.content.decode()
+
+    days = answer.context["agenda"]
+    assert [len(day.entries) for day in days] == [AGENDA_LINES] * len(days)
+    assert {day.more for day in days} == {3}
+    assert "and 3 more;" in page
