@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
 
 from lab.stack.layout import REPO
 from lab.stack.stack import Stack
 from tests.bench.ground import use_django
-from tests.screenshots.addresses import addresses
+from tests.screenshots.addresses import Picture, pictures
 from tests.screenshots.furniture import furnish
 
 if TYPE_CHECKING:
@@ -38,34 +38,39 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     life = furnish(stack)
     # Before the browser: its loop and Django's database do not go together in one thread.
-    shown = [(_session(who), path) for who, path in addresses(life)]
+    shown = [(_session(picture.viewer), picture) for picture in pictures(life)]
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu", "--no-proxy-server"]
         )
-        for session, path in shown:
-            if not options.prefixes or path.strip("/").startswith(tuple(options.prefixes)):
-                _take(chromium, stack.base_url, session, path, folder)
+        for session, picture in shown:
+            if not options.prefixes or picture.name.startswith(tuple(options.prefixes)):
+                _take(chromium, stack.base_url, session, picture, folder)
         chromium.close()
     _write_index(folder)
     print(f"{len(list(folder.glob('*.png')))} pictures: {folder / 'index.html'}")
     return 0
 
 
-def _take(browser: Browser, base: str, session: tuple[str, str] | None, path: str, folder: Path) -> None:
+def _take(browser: Browser, base: str, session: tuple[str, str] | None, picture: Picture, folder: Path) -> None:
     """Wide and as on a telephone, light and dark; what leads elsewhere, or is not there for them, is no page."""
-    name = path.replace("/?", "-").strip("/").replace("/", "-") or "home"
     for view, (width, height) in VIEWS.items():
         with _context(browser, base, session, width, height) as context:
             page = context.new_page()
-            answer = page.goto(path)
+            try:
+                answer = page.goto(picture.path)
+            except Error as problem:
+                if "Download is starting" not in problem.message:
+                    raise
+                print(f"{picture.path}: a file; say so in NOT_SHOWN", flush=True)
+                return
             at = page.url.removeprefix(base)
-            if answer is None or not answer.ok or at.partition("?")[0] != path.partition("?")[0]:
-                print(f"{path}: no page ({answer.status if answer else 'no answer'}, {at})", flush=True)
+            if answer is None or not answer.ok or at.partition("?")[0] != picture.path.partition("?")[0]:
+                print(f"{picture.path}: no page ({answer.status if answer else 'no answer'}, {at})", flush=True)
                 return
             for theme in THEMES:
-                _picture(page, theme, height, folder / f"{name}-{view}-{theme}.png")
-    print(path, flush=True)
+                _picture(page, theme, height, folder / f"{picture.name}-{view}-{theme}.png")
+    print(picture.path, flush=True)
 
 
 def _picture(page: Page, theme: str, height: int, file: Path) -> None:
@@ -73,7 +78,7 @@ def _picture(page: Page, theme: str, height: int, file: Path) -> None:
     page.wait_for_load_state("networkidle")
     whole = int(page.evaluate("document.documentElement.scrollHeight"))
     page.set_viewport_size({"width": page.viewport_size["width"], "height": min(max(whole, height), LARGEST_HEIGHT)})  # type: ignore[index]  # it has one
-    page.screenshot(path=file)
+    page.screenshot(path=file, animations="disabled")  # not half-way between two colours
 
 
 @contextmanager
@@ -121,7 +126,7 @@ def _options() -> argparse.Namespace:
         prog="python -m tests.screenshots",
         description="Pictures of every page of a running stack, with demo data in it.",
     )
-    parser.add_argument("prefixes", nargs="*", metavar="ADDRESS", help="only those that begin so (default: all)")
+    parser.add_argument("prefixes", nargs="*", metavar="NAME", help="only those whose name begins so (default: all)")
     parser.add_argument("--stack", default=os.environ.get("BERTH_STACK", "shots"), help="its name (%(default)s)")
     parser.add_argument("--folder", type=Path, default=REPO / "var/screenshots", help="where to (var/screenshots)")
     return parser.parse_args()

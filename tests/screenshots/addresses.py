@@ -4,7 +4,9 @@ Nothing here needs a database before it is called, so tests/unit/portal/test_scr
 is forgotten.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.screenshots.furniture import Life
@@ -41,13 +43,13 @@ VIEWERS: dict[str, Callable[[Life], "User"]] = {
     "workspaces/invitations/<int:pk>/": lambda life: life.newcomer,
     "workspaces/<int:pk>/leave/": lambda life: life.member,
 }
-# The same pages with something else on them.
-MORE: list[tuple[Callable[[Life], "User"], Callable[[Life], str]]] = [
-    (lambda life: life.customer, lambda life: f"/reservations/{life.offered.pk}/"),
-    (lambda life: life.customer, lambda life: f"/reservations/{life.later.pk}/"),
-    (lambda life: life.customer, lambda life: f"/reservations/{life.past.pk}/"),
-    (lambda life: life.customer, lambda life: f"/reservations/new/?again={life.running.pk}"),
-]
+# The same pages with something else on them, by the names of their pictures; the customer looks.
+MORE: dict[str, Callable[[Life], str]] = {
+    "reservations-pk-offered": lambda life: f"/reservations/{life.offered.pk}/",
+    "reservations-pk-booked": lambda life: f"/reservations/{life.later.pk}/",
+    "reservations-pk-ended": lambda life: f"/reservations/{life.past.pk}/",
+    "reservations-new-again": lambda life: f"/reservations/new/?again={life.running.pk}",
+}
 
 OF_A_MAIL = "for whoever comes by the link of a mail"
 OF_A_PASSKEY = "of a passkey, which only a device can make"
@@ -60,6 +62,7 @@ NOT_SHOWN = {
     "workspaces/join/<str:key>/": "leads on to the invitation's page, which is shown",
     "accounts/mfa/webauthn/keys/<int:pk>/remove/": OF_A_PASSKEY,
     "accounts/mfa/webauthn/keys/<int:pk>/edit/": OF_A_PASSKEY,
+    "accounts/dates/": A_PART,
     "accounts/notifications/bell/": A_PART,
     "reservations/<int:pk>/state/": A_PART,
     "reservations/<int:pk>/access/": A_PART,
@@ -106,8 +109,17 @@ def unaddressed(routes: Iterable["Route"]) -> list[str]:
     return [path for path in shown if any(_key(path, name) is None for name in _parameters(path))]
 
 
-def addresses(life: Life) -> "Iterator[tuple[User | None, str]]":
-    """Every page once, with who looks at it; first what shows an offer, which lapses."""
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One page: what its pictures are called, where it is, and who looks at it (None: who is not logged in)."""
+
+    name: str
+    path: str
+    viewer: "User | None"
+
+
+def pictures(life: Life) -> Iterator[Picture]:
+    """Every page once; first what shows an offer, which lapses."""
     from portal.routes import Access, routes
 
     viewers = {
@@ -117,14 +129,20 @@ def addresses(life: Life) -> "Iterator[tuple[User | None, str]]":
         Access.OWNER: life.customer,
         Access.STAFF: life.admin,
     }
-    for who, where in MORE:
-        yield who(life), where(life)
+    for name, where in MORE.items():
+        yield Picture(name, where(life), life.customer)
     for route in sorted(pages(routes()), key=lambda route: not route.path.startswith("reservations/")):
         if route.access in viewers:
             special = VIEWERS.get(route.path)
-            yield special(life) if special else viewers[route.access], address(route.path, life)
+            viewer = special(life) if special else viewers[route.access]
+            yield Picture(name_of(route.path), address(route.path, life), viewer)
     for path in OF_THE_ADMIN:
-        yield life.admin, path
+        yield Picture(name_of(path), path, life.admin)
+
+
+def name_of(route: str) -> str:
+    """What its pictures are called, in every run the same: reservations-pk-extend."""
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"\1", route).strip("/").replace("/", "-") or "home"
 
 
 def address(route: str, life: Life) -> str:

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_GET
 
 from portal import urls
 from portal.routes import routes
-from tests.screenshots.addresses import NOT_SHOWN, VALUES, VIEWERS, pages, unaddressed
+from tests.screenshots.addresses import MORE, NOT_SHOWN, VALUES, VIEWERS, name_of, pages, unaddressed
 
 PATHS = {route.path for route in routes()}
 
@@ -33,6 +33,13 @@ def test_nothing_is_named_that_is_gone() -> None:
     assert sorted(set(VIEWERS) - PATHS) == []
     assert [key for key in VALUES if not any(found.startswith(key) for found in PATHS)] == []
     assert all(NOT_SHOWN.values())
+
+
+def test_no_two_pages_have_pictures_of_one_name() -> None:
+    names = [*MORE, *(name_of(route.path) for route in pages(routes()))]
+
+    assert len(names) == len(set(names))
+    assert {"home", "reservations", "reservations-pk", "workspaces-pk-members-user-remove"} <= set(names)
 
 
 @require_GET
