@@ -305,6 +305,8 @@ def size_of(
 class Filter(Schema):
     live: bool | None = None
     workspace: Number | None = Field(None, description="A number of /workspaces; left out, all of yours")
+    since: AwareDatetime | None = Field(None, alias="from", description="What has some of its time at or after this")
+    until: AwareDatetime | None = Field(None, description="What has some of its time before this")
     limit: int = Field(100, ge=1, le=MOST_AT_ONCE)
     offset: int = Field(0, ge=0, le=1_000_000)
 
@@ -318,6 +320,9 @@ def read_all(request: HttpRequest, found: Query[Filter]) -> Any:
     rows = Reservation.objects.visible_to(_user(request)).for_pages().order_by("-created_at", "-pk")
     if found.workspace is not None:
         rows = rows.filter(workspace=get_object_or_404(Workspace.objects.of(_user(request)), pk=found.workspace))
+    if found.since and found.until and found.until <= found.since:
+        raise InvalidBooking({"until": "Until must be after from."})
+    rows = rows.overlapping(found.since, found.until)
     if found.live is not None:
         rows = rows.live() if found.live else rows.past()
     page = list(rows[found.offset : found.offset + found.limit])

@@ -7,7 +7,7 @@ Places are percentages of a week's width, since nothing may be said in a style a
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -123,7 +123,7 @@ class AgendaDay:
     more: int
 
 
-def midnight(day: date, zone: ZoneInfo) -> datetime:
+def midnight(day: date, zone: tzinfo) -> datetime:
     """The first instant of the day. Where a clock skips midnight, that is the instant of the skip."""
     return datetime.combine(day, time(), zone).astimezone(UTC)
 

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from urllib.parse import parse_qsl, urlencode
 
 from django.db.models import Count, Q
 from django.http import QueryDict
+from django.utils import timezone
 
 from accounts.models import User, Workspace
+from reservations.calendar_layout import midnight
 from reservations.models import Reservation, ReservationQuerySet, Service
 from reservations.states import FINAL, State
+from reservations.time_field import FIRST_YEAR, LAST_YEAR
 
 TABS = {"now": "Now", "upcoming": "Upcoming", "past": "Past"}
 SORTS = {
@@ -24,8 +27,46 @@ SORTS = {
 USUAL_SORT = {"now": "newest", "upcoming": "start", "past": "newest"}
 LONGEST_SEARCH = 100
 LONGEST_QUERY = 4000
-ASKED = ("show", "q", "state", "service", "workspace", "whose", "sort", "page")  # of a list, in its address
+ASKED = (
+    "show",
+    "q",
+    "state",
+    "service",
+    "workspace",
+    "whose",
+    "from",
+    "until",
+    "sort",
+    "page",
+)  # of a list, in its address
 BIGGEST_NUMBER = 2**63 - 1  # a number of the database's
+
+
+@dataclass(frozen=True, slots=True)
+class AskedDay:
+    """A day as somebody typed it: what is none is shown again, with a sentence that says so, and not asked for."""
+
+    typed: str = ""
+    day: date | None = None
+    problem: str = ""
+
+    @classmethod
+    def of(cls, text: str) -> "AskedDay":
+        typed = _word(text)
+        if not typed:
+            return cls()
+        try:
+            day = datetime.strptime(typed, "%Y-%m-%d").date()  # noqa: DTZ007 - of the calendar; its zone comes later
+        except ValueError:
+            return cls(typed, None, "Type a day such as 2026-05-04; it was left out.")
+        if not FIRST_YEAR <= day.year <= LAST_YEAR:
+            return cls(typed, None, f"Type a year between {FIRST_YEAR} and {LAST_YEAR}; it was left out.")
+        return cls(typed, day)
+
+    def begin(self, *, days: int = 0) -> datetime | None:
+        """Its first instant, or that of the day so many days later, in the reader's zone."""
+        zone = timezone.get_current_timezone()
+        return None if self.day is None else midnight(self.day + timedelta(days=days), zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +79,8 @@ class ListFilter:
     workspace: int | None = None
     mine: bool = False
     search: str = ""
+    since: AskedDay = AskedDay()
+    until: AskedDay = AskedDay()
     sort: str = "newest"
 
     @classmethod
@@ -45,6 +88,9 @@ class ListFilter:
         tab = query.get("show", "")
         tab = tab if tab in TABS else "now"
         state, sort, workspace = query.get("state", ""), query.get("sort", ""), query.get("workspace", "")
+        since, until = AskedDay.of(query.get("from", "")), AskedDay.of(query.get("until", ""))
+        if since.day and until.day and until.day < since.day:
+            until = AskedDay(until.typed, None, "The last day is before the first; it was left out.")
         return cls(
             tab=tab,
             state=state if state in set(State) else "",
@@ -52,22 +98,27 @@ class ListFilter:
             workspace=number(workspace),
             mine=query.get("whose") == "mine",
             search=_word(query.get("q", "")),
+            since=since,
+            until=until,
             sort=sort if sort in SORTS else USUAL_SORT[tab],
         )
 
     @property
     def narrows(self) -> bool:
         """Whether something may be hidden by it."""
-        return bool(self.state or self.service or self.workspace is not None or self.mine or self.search)
+        days = self.since.day or self.until.day
+        return bool(self.state or self.service or self.workspace is not None or self.mine or self.search or days)
 
     @property
     def changed(self) -> bool:
         """Whether anything is not as usual."""
-        return self.narrows or self.sort != USUAL_SORT[self.tab]
+        typed = self.since.typed or self.until.typed
+        return bool(self.narrows or typed or self.sort != USUAL_SORT[self.tab])
 
     def rows(self, user: User) -> ReservationQuerySet:
         """All tabs' together, without an order."""
         found = Reservation.objects.visible_to(user).order_by()
+        found = found.overlapping(self.since.begin(), self.until.begin(days=1))
         if self.state:
             found = found.filter(state=self.state)
         if self.service:

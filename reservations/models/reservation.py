@@ -57,6 +57,16 @@ class ReservationQuerySet(models.QuerySet["Reservation"]):
         """The live ones that have a kept volume at some instant of [start, end)."""
         return self.live().filter(kept_volume=volume_id, start__lt=end, end__gt=start)
 
+    def overlapping(self, since: datetime | None, until: datetime | None) -> "ReservationQuerySet":
+        """Those of whose time some lies in [since, until); None has no end.
+
+        The time of one that was over early ends then; one that was cancelled before it began keeps what was booked.
+        """
+        found = self if until is None else self.filter(start__lt=until)
+        if since is None:
+            return found
+        return found.filter(Q(ended_at=None) | Q(ended_at__gt=since) | Q(ended_at__lte=F("start")), end__gt=since)
+
     def past(self) -> "ReservationQuerySet":
         return self.filter(state__in=FINAL)
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.utils import timezone
@@ -197,6 +198,21 @@ def test_a_list_has_ones_own_newest_first(api: Call, owner: User, other: User, n
     assert [row["id"] for row in api("GET", "/reservations").json()] == mine[::-1]
     assert [row["id"] for row in api("GET", "/reservations?limit=1&offset=1").json()] == [mine[1]]
     assert api("GET", "/reservations?live=false").json() == []
+
+
+def test_the_list_is_narrowed_to_what_has_some_of_its_time_in_between(api: Call, owner: User, node: Node) -> None:
+    row = make_reservation(owner, now=timezone.now())
+
+    def found(**query: datetime) -> list[int]:
+        asked = {name.strip("_"): at.isoformat() for name, at in query.items()}
+        return [each["id"] for each in api("GET", f"/reservations?{urlencode(asked)}").json()]
+
+    assert found(from_=row.end) == found(until=row.start) == []
+    assert found(from_=row.end - timedelta(seconds=1)) == found(until=row.start + timedelta(seconds=1)) == [row.pk]
+    assert found(from_=row.start, until=row.end) == [row.pk]
+    turned = api("GET", f"/reservations?{urlencode({'from': row.end.isoformat(), 'until': row.start.isoformat()})}")
+    assert (turned.status_code, turned.json()["errors"]) == (422, {"until": "Until must be after from."})
+    assert api("GET", "/reservations?from=2026-05-04T10:00").status_code == 422  # of which zone?
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=501", "offset=-1", "live=perhaps", "limit=1e9"])

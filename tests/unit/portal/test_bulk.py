@@ -2,7 +2,7 @@
 
 import html
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from accounts.models import Membership, Role, User, Workspace
 from reservations import actions
 from reservations.models import Reservation
 from reservations.transitions import Stale
+from reservations.views import listing
 from tests.factories import make_reservation, make_service, workspace_of
 
 pytestmark = pytest.mark.django_db
@@ -170,7 +171,7 @@ def hidden(answer: Any, name: str) -> set[str]:
     return {html.unescape(value) for value in re.findall(rf'name="{name}" value="([^"]*)"', answer.content.decode())}
 
 
-FILTERED = "show=upcoming&q=e&service=nginx&sort=name&page=1"
+FILTERED = "show=upcoming&q=e&service=nginx&from=2026-01-01&sort=name&page=1"
 
 
 @pytest.fixture
@@ -248,9 +249,80 @@ def test_the_list_is_narrowed(three: list[Reservation], owner: User, browser: An
 
 
 @pytest.mark.parametrize("value", ["", "nonsense", "\0", "9" * 40, "😀" * 500, "-1", "%"])
-@pytest.mark.parametrize("field", ["show", "state", "service", "workspace", "whose", "q", "sort", "page"])
+@pytest.mark.parametrize(
+    "field", ["show", "state", "service", "workspace", "whose", "q", "from", "until", "sort", "page"]
+)
 def test_whatever_is_typed_shows_a_list(field: str, value: str, owner: User, browser: Any) -> None:
     assert browser(owner).get(LIST, {field: value}).status_code == 200
+
+
+@pytest.fixture
+def nights(owner: User) -> dict[str, Reservation]:
+    """Two around the midnight with which 5 May begins in Berlin, one over early, one cancelled before its time."""
+    owner.time_zone = "Europe/Berlin"
+    owner.save()
+    hours = {"eve": (21, 22), "dawn": (22, 23), "long": (0, 96), "early": (0, 96), "cancelled": (48, 72)}
+    day, found = datetime(2026, 5, 4, tzinfo=UTC), {}
+    for name, (start, end) in hours.items():
+        found[name] = make_reservation(owner, now=timezone.now(), name=name)
+        times = {"start": day + timedelta(hours=start), "end": day + timedelta(hours=end)}
+        over = {"early": day + timedelta(hours=1), "cancelled": day - timedelta(days=9)}
+        Reservation.objects.filter(pk=found[name].pk).update(**times, state="ended", ended_at=over.get(name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "names"),
+    [
+        ("2026-05-05", "", {"dawn", "long", "cancelled"}),
+        ("", "2026-05-04", {"eve", "long", "early"}),
+        ("2026-05-04", "2026-05-04", {"eve", "long", "early"}),
+        ("2026-05-05", "2026-05-05", {"dawn", "long"}),
+        ("2026-05-08", "", {"long"}),  # until 2 o'clock
+        ("2026-05-09", "", set()),
+        ("", "2026-05-03", set()),
+    ],
+)
+def test_the_list_is_narrowed_to_days_of_the_readers_zone(
+    since: str, until: str, names: set[str], nights: dict[str, Reservation], owner: User, browser: Any
+) -> None:
+    answer = browser(owner).get(LIST, {"show": "past", "from": since, "until": until})
+
+    assert titles(answer) == names
+    assert "A filter is set" in answer.content.decode()
+    assert {count for tab, _, count in answer.context["tabs"] if tab == "past"} == {len(names)}
+
+
+@pytest.mark.parametrize(
+    ("days", "sentence"),
+    [
+        ({"from": "4.5.2026"}, "Type a day such as 2026-05-04"),
+        ({"until": "2026-02-30"}, "Type a day such as 2026-05-04"),
+        ({"from": "0001-01-01"}, "Type a year between 1971 and 2200"),
+        ({"until": "9999-12-31"}, "Type a year between 1971 and 2200"),
+        ({"from": "2026-05-05", "until": "2026-05-04"}, "The last day is before the first"),
+    ],
+)
+def test_a_day_that_is_none_is_told_at_its_field_and_left_out(
+    days: dict[str, str], sentence: str, nights: dict[str, Reservation], owner: User, browser: Any
+) -> None:
+    answer = browser(owner).get(LIST, {"show": "past", **days})
+    text = answer.content.decode()
+
+    assert sentence in text
+    assert all(f'value="{day}"' in text for day in days.values())
+    assert len(titles(answer)) == (3 if len(days) == 2 else 5)
+    assert re.search(r'id="list-more"\s+open', text)
+
+
+def test_days_are_kept_by_tabs_and_pages_and_by_what_refreshes_itself(
+    nights: dict[str, Reservation], owner: User, browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "PER_PAGE", 2)
+    text = browser(owner).get(LIST, {"show": "past", "until": "2026-05-04"}).content.decode()
+
+    for part in (r'hx-get="([^"]+)"', r'href="(\?[^"]+)"[^>]*>Upcoming', r'rel="next"\s+href="([^"]+)"'):
+        assert "until=2026-05-04" in re.findall(part, text)[0]
 
 
 @pytest.mark.parametrize("path", [LIST, "/reservations/calendar/"])
