@@ -5,10 +5,11 @@ counts. Nothing is locked or written, so the answer is a preview: somebody else 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from operator import itemgetter
 
 from django.db import connection
 
@@ -18,7 +19,7 @@ from compute.scheduler import Candidate, Request, Short
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _FOR_EVER = 1 << 62
-MOST_WINDOWS = 32  # of which all peaks are kept: 1,000 nodes are about 100 kB each
+MOST_WINDOWS = 32  # and instants, of which what each node holds is kept: 1,000 nodes are about 100 kB each
 
 
 @dataclass(slots=True)
@@ -60,9 +61,6 @@ class _Held:
     cores_taken: int = 0
 
 
-Key = tuple[int, int, int, bool]
-
-
 def read_lines() -> list[Line]:
     """Every present node, by name, in one query."""
     with connection.cursor() as cursor:
@@ -78,7 +76,7 @@ class Room:
         self.lines = lines
         self._by_id = {line.node_id: line for line in lines}
         self._held: dict[int, _Held] = {}
-        self._hopeful: dict[Key, list[tuple[float, Line]]] = {}
+        self._at: dict[int, list[tuple[float, int, int, Line]]] = {}
         self._peaks: dict[tuple[int, int], dict[int, tuple[int, int]]] = {}
 
     @classmethod
@@ -168,18 +166,22 @@ class Room:
             at = free_until + 1
         return None
 
-    def _emptiest_first(self, start: int, ram: int, cores: int, needs_host: bool) -> list[tuple[float, Line]]:
-        """Nodes where it fits at the first instant, by what is held then; kept, since many requests begin together."""
-        key = (start, ram, cores, needs_host)
-        if key not in self._hopeful:
-            found = []
-            for line in self.lines:
-                held_ram, held_cores = line.held_at(start)
-                fits = held_ram + ram <= line.ram and held_cores + cores <= line.cores
-                if fits and (line.has_host or not needs_host):
-                    found.append((held_ram / line.ram, line))
-            self._hopeful[key] = sorted(found, key=lambda pair: pair[0])
-        return self._hopeful[key]
+    def _emptiest_first(self, start: int, ram: int, cores: int, needs_host: bool) -> Iterator[tuple[float, Line]]:
+        """Nodes where it fits at the first instant, with the RAM ratio that is held then."""
+        for bound, held_ram, held_cores, line in self._held_from(start):
+            fits = held_ram + ram <= line.ram and held_cores + cores <= line.cores
+            if fits and (line.has_host or not needs_host):
+                yield bound, line
+
+    def _held_from(self, start: int) -> list[tuple[float, int, int, Line]]:
+        """What each node holds then, the emptiest first; kept for the last instants: many requests begin together."""
+        if start not in self._at:
+            if len(self._at) >= MOST_WINDOWS:
+                del self._at[next(iter(self._at))]
+            found = ((*line.held_at(start), line) for line in self.lines)
+            rows = [(held_ram / line.ram, held_ram, held_cores, line) for held_ram, held_cores, line in found]
+            self._at[start] = sorted(rows, key=itemgetter(0))
+        return self._at[start]
 
     def _peak(self, line: Line, start: int, end: int) -> tuple[int, int]:
         held = self._held.get(line.node_id)

@@ -25,6 +25,7 @@ BENCHES = {
     "billing": "the pages about money with 10,000 ledger entries, and how many queries they take",
     "live": "from a commit to 500 open pages of one workspace",
     "availability": "the answer while choosing, and the week's picture, with 1,000 nodes and 100,000 reservations",
+    "offering": "a round of the waiting list with 1,000 in line among 1,000 nodes",
     "pages": "list, detail, calendar and feed of a workspace with 1,000 reservations, and how many queries they take",
     "forwards": "a resync of a gateway with 10,000 forwards, 1,000 of them for a few sources only",
     "metrics": "a scrape of /metrics with 1,000 nodes",
