@@ -18,6 +18,7 @@ from accounts.workspaces import personal_workspace
 from portal.problems import Problem
 from reservations import access, actions, batches, extending, extensions, logs, renaming, restarting, shortening
 from reservations.actions import Booking, InvalidBooking
+from reservations.hours import hours_of, length_of
 from reservations.models import Endpoint, IdempotencyKey, Reservation, Service, Size, StorageProfile, WorkspaceVolume
 from reservations.permissions import actionable, check_user_can_act, user_can_act
 from reservations.sizes import CustomSize
@@ -276,7 +277,7 @@ def booking_of(payload: BookingIn, workspace_id: int) -> Booking:
         service=service,
         size=size or service.default_size,
         start=payload.start,
-        length=timedelta(seconds=float((payload.hours or 0) * 3600)),
+        length=length_of(payload.hours or Decimal(0)),
         end=payload.end,
         storage=storage,
         storage_gb=payload.storage_gb,
@@ -377,7 +378,7 @@ class ExtensionIn(Schema):
     def later_by(self, end: datetime) -> timedelta:
         """How much later than `end`; less than nothing is earlier."""
         if self.hours is not None and self.end is None:
-            return timedelta(seconds=float(self.hours * 3600))
+            return length_of(self.hours)
         if self.end is None or self.hours is not None:
             raise InvalidBooking({"hours": "Say by how many hours, or its new end: one of both."})
         if abs(self.end.year - end.year) > MOST_YEARS:
@@ -422,7 +423,9 @@ def read_extensions(request: HttpRequest, pk: int) -> Any:
         latest=found.latest,
         reason=found.why,
         extensions=[
-            ExtensionOut(hours=Decimal(each.minutes) / 60, end=each.end, price=each.price, more=each.more)
+            ExtensionOut(
+                hours=hours_of(timedelta(minutes=each.minutes)), end=each.end, price=each.price, more=each.more
+            )
             for each in found.extensions
         ],
     )

@@ -14,6 +14,7 @@ from accounts.models import User
 from portal.api_reservations import BookingIn, ReservationOut, booking_of, workspace_for
 from portal.problems import Problem
 from reservations import waiting
+from reservations.hours import hours_of
 from reservations.models import Reservation, WaitingEntry
 from reservations.permissions import check_user_can_act_for
 from reservations.states import State
@@ -58,7 +59,7 @@ class WaitingOut(Schema):
             storage_gb=row.storage_gb,
             volume=row.kept_volume.name if row.kept_volume else None,
             start=row.start,
-            hours=Decimal(int(row.length.total_seconds())) / 3600,
+            hours=hours_of(row.length),
             created_at=row.created_at,
             place=row.place,
             reason=row.reason,

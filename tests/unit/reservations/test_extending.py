@@ -14,8 +14,9 @@ from compute import capacity, load_steps
 from compute.capacity import NoCapacity
 from compute.engine import NoAnswer
 from compute.models import Allocation, Forward, Node
-from reservations import actions, observing, reconcile
+from reservations import actions, extensions, observing, reconcile
 from reservations.extending import CannotExtend, extend
+from reservations.hours import hours_of, length_of
 from reservations.models import Container, Event, Reservation, UsagePeriod
 from tests.factories import (
     HOUR,
@@ -303,6 +304,32 @@ def test_the_api_extends(soon: Reservation) -> None:
     assert (bad.status_code, list(bad.json()["errors"])) == (422, ["hours"])
     assert foreign.status_code == 404
     assert (over.status_code, over.json()["code"]) == (409, "cannot_extend")
+
+
+@pytest.mark.parametrize("step", [5, 10, 20])
+def test_the_api_gives_hours_of_four_decimals_and_takes_them_back(
+    step: int, soon: Reservation, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.BERTH_STEP_MINUTES = step
+    monkeypatch.setattr(extensions, "COMMON_MINUTES", (step, 60))
+    client = Client(headers={"Authorization": f"Bearer {make_token(by(soon))}"})
+    address = f"/api/v1/reservations/{soon.pk}/"
+
+    offered = client.get(f"{address}extensions").json()["extensions"]
+    answers = [client.post(f"{address}extend", {"hours": offered[0]["hours"]}, content_type="application/json")]
+
+    assert offered[0]["hours"] == {5: "0.0833", 10: "0.1667", 20: "0.3333"}[step]
+    assert all(re.fullmatch(r"\d+(\.\d{1,4})?", each["hours"]) for each in offered)
+    assert [answer.status_code for answer in answers] == [200]
+    assert Reservation.objects.get().end == soon.end + timedelta(minutes=step)
+
+
+@pytest.mark.parametrize("minutes", [1, 5, 7, 15, 20, 60, 600, 6000, 44640])
+def test_hours_are_read_as_they_are_written(minutes: int) -> None:
+    length = timedelta(minutes=minutes)
+
+    assert length_of(hours_of(length)) == length
+    assert "E" not in str(hours_of(length))
 
 
 def test_the_page_offers_lengths_with_their_price_and_extends(soon: Reservation) -> None:
