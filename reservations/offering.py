@@ -30,6 +30,7 @@ from django.conf import settings
 from django.db import OperationalError, transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from accounts.dates import format_for
 from accounts.models import Membership, Notice, Workspace
 from accounts.notifying import notify
 from compute import scheduler, slots
@@ -303,9 +304,12 @@ def _close(row: WaitingEntry, outcome: WaitingEntry.Outcome, reason: str, now: d
 
 
 def _tell_offer(row: WaitingEntry, offer: Reservation, now: datetime) -> None:
+    if row.created_by is None:
+        return
     until = offer.deadline or now
-    begins = "starts when you take it" if offer.starts_when_taken else f"starts {offer.start:%Y-%m-%d %H:%M} UTC"
-    text = f"It is held for you until {until:%H:%M} UTC and {begins}. Take it by then, or it goes to the next in line."
+    begins = "when you take it" if offer.starts_when_taken else format_for(row.created_by, offer.start)
+    held = f"It is held for you until {format_for(row.created_by, until, 'short')} and starts {begins}."
+    text = f"{held} Take it by then, or it goes to the next in line."
     _tell(row, f"offer:{offer.pk}", f"There is room for {row.title}", text, now, until)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from accounts.dates import format_for
 from accounts.models import AuditEntry, Membership, Notification, User, Workspace
 from billing import affording
 from billing.accounts import account_of
@@ -226,15 +227,23 @@ def test_a_wish_whose_start_has_passed_is_closed(full: Reservation) -> None:
 
 
 def test_it_is_told_once(full: Reservation, machines: Machines) -> None:
-    entry = join()
+    entry = join(make_user(time_zone="Asia/Kolkata"), start=NOW + timedelta(days=30))
+    later = join()
     end(machines, full)
     for _ in range(3):
         offering.look_after(machines.clock.now)
 
     told = Notification.objects.get(user=entry.created_by)
+    held = offer_of(entry).deadline
 
     assert told.title == "There is room for nginx"
-    assert "It is held for you until" in told.text
+    assert held is not None
+    assert told.text == (
+        f"It is held for you until {format_for(taker(entry), held, 'short')} and starts"
+        f" {format_for(taker(entry), NOW + timedelta(days=30))}. Take it by then, or it goes to the next in line."
+    )
+    assert "IST" in told.text
+    assert " and starts when you take it." in Notification.objects.get(user=later.created_by, kind="offer").text
     assert told.mail_until == offer_of(entry).deadline
 
 
