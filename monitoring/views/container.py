@@ -24,7 +24,7 @@ from monitoring.series import USUAL, NoSuchSpan
 from monitoring.views.containers import MOST_ID, Row, rows_of
 from monitoring.views.guard import allowed_to, for_staff
 from monitoring.views.spans import no_such_span, span_of
-from reservations import actions, restarting
+from reservations import actions, restarting, stops
 from reservations.models import Container, Reservation
 from reservations.restarting import CannotRestart
 
@@ -110,12 +110,12 @@ def now(request: HttpRequest, pk: int) -> HttpResponse:
 @require_GET
 @for_staff
 def readings(request: HttpRequest, pk: int) -> HttpResponse:
-    row = _row(pk)
+    number = _row(pk).container.reservation_id or 0
     try:
-        found = series.of_reservation(row.container.reservation_id or 0, request.GET.get("span", USUAL), timezone.now())
+        found = series.of_reservation(number, request.GET.get("span", USUAL), timezone.now())
     except NoSuchSpan as problem:
         return no_such_span(problem)
-    return JsonResponse(series.as_json(found))
+    return JsonResponse(series.as_json(stops.excused(found, number)))
 
 
 @require_POST

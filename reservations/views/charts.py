@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET
 from compute import charts, series
 from compute.charts import SPANS, USUAL, NoSuchSpan
 from compute.series import Series
+from reservations import stops
 from reservations.views.common import visible_reservation
 
 TABLE = ["cores_used", "memory_mib", "received_per_s", "sent_per_s"]
@@ -23,7 +24,7 @@ def readings(request: HttpRequest, pk: int) -> HttpResponse:
         found = _series(reservation.pk, request.GET.get("span", USUAL))
     except NoSuchSpan as problem:
         return JsonResponse({"detail": str(problem)}, status=422)
-    return JsonResponse(charts.as_json(found))
+    return JsonResponse(charts.as_json(stops.excused(found, reservation.pk)))
 
 
 @login_required

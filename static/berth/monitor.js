@@ -221,7 +221,8 @@
     const share = known.length ? known.reduce((sum, value) => sum + value, 0) / known.length : null;
     const head = element("figcaption", "plot-head");
     head.append(element("h3", "plot-title", word));
-    const says = share == null ? "no reading" : share === 1 ? "100 %" : `${(Math.floor(share * 10000) / 100).toFixed(2)} %`;
+    const stopped = (data.values.stopped || []).some((value) => value > 0); // as it was wished: that is no fault
+    const says = share == null ? (stopped ? "stopped" : "no reading") : share === 1 ? "100 %" : `${(Math.floor(share * 10000) / 100).toFixed(2)} %`;
     head.append(element("p", "plot-key", says));
     const drawing = document.createElementNS(SVG, "svg");
     for (const [name, value] of Object.entries({
