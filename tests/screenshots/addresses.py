@@ -42,6 +42,11 @@ VALUES: dict[str, Callable[[Life], Any]] = {
 VIEWERS: dict[str, Callable[[Life], "User"]] = {
     "workspaces/invitations/<int:pk>/": lambda life: life.newcomer,
     "workspaces/<int:pk>/leave/": lambda life: life.member,
+    "accounts/logout/": lambda life: life.customer,
+    "accounts/password/set/": lambda life: life.member,  # who has none
+    "accounts/mfa/totp/deactivate/": lambda life: life.member,  # who logs in with a second factor
+    "accounts/mfa/recovery-codes/": lambda life: life.member,
+    "accounts/mfa/recovery-codes/generate/": lambda life: life.member,
 }
 # The same pages with something else on them, by the names of their pictures; the customer looks.
 MORE: dict[str, Callable[[Life], str]] = {

@@ -1,5 +1,6 @@
 """A portal that is full of life, made by the same actions as everybody's."""
 
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ def furnish(stack: Stack) -> Life:
     team = Membership.objects.get(user=customer, role=Role.OWNER, workspace__personal_of=None).workspace
     member = User.objects.get(memberships__workspace=team, memberships__role=Role.MEMBER)
     newcomer, invitation = _newcomer(team, now)
+    _secure(customer, member)
     volume = _kept_volume(customer, now)
     running = _book(customer, "nginx", now, name="Course page", length=6 * HOUR)
     _book(customer, "redis", now, name="Session cache", length=2 * HOUR)
@@ -69,6 +71,20 @@ def _newcomer(team: "Workspace", now: datetime) -> "tuple[User, Invitation]":
     newcomer = demo_today.person(f"{demo_today.PREFIX}newcomer")
     EmailAddress.objects.get_or_create(user=newcomer, email=demo_today.INVITED, defaults={"verified": True})
     return newcomer, Invitation.objects.open(now).get(workspace=team, email=demo_today.INVITED)
+
+
+def _secure(customer: "User", member: "User") -> None:
+    """A password that nobody knows for the one, a second factor for the other: each has pages of its own."""
+    from allauth.mfa.models import Authenticator
+    from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+    from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
+
+    if not customer.has_usable_password():
+        customer.set_password(secrets.token_urlsafe())
+        customer.save(update_fields=["password"])
+    if not Authenticator.objects.filter(user=member).exists():
+        TOTP.activate(member, generate_totp_secret())
+        RecoveryCodes.activate(member)
 
 
 def _book(
