@@ -103,8 +103,11 @@ def switch(request: Asked) -> HttpResponse:
 @login_required
 @require_POST
 def role(request: Asked, pk: int, user: int) -> HttpResponse:
-    workspace, person = _member(request, pk, user)
-    given = request.POST.get("role", "")
+    workspace = member_of(request, pk).workspace
+    member = _member(workspace, user)
+    if member is None:
+        return _no_member(request, workspace)
+    person, given = member.user, request.POST.get("role", "")
     if given not in Role:
         messages.error(request, "Choose a role: owner, manager or member.")
         return redirect("workspaces:detail", pk=pk)
@@ -120,9 +123,12 @@ def role(request: Asked, pk: int, user: int) -> HttpResponse:
 @require_http_methods(["GET", "POST"])
 def remove(request: Asked, pk: int, user: int) -> HttpResponse:
     mine = member_of(request, pk)
-    workspace, person = _member(request, pk, user)
-    theirs = Role(Membership.objects.get(workspace=workspace, user=person).role)
-    permissions.check_may_remove(Role(mine.role), theirs, workspace)
+    workspace = mine.workspace
+    member = _member(workspace, user)
+    if member is None:
+        return _no_member(request, workspace)
+    person = member.user
+    permissions.check_may_remove(Role(mine.role), Role(member.role), workspace)
     if request.method == "GET":
         return render(request, "workspaces/remove.html", {"workspace": workspace, "person": person})
     try:
@@ -136,10 +142,14 @@ def remove(request: Asked, pk: int, user: int) -> HttpResponse:
     return redirect("workspaces:detail", pk=pk)
 
 
-def _member(request: Asked, pk: int, user: int) -> tuple[Workspace, User]:
-    """A workspace of the visitor's and one of its members."""
-    workspace = member_of(request, pk).workspace
-    return workspace, get_object_or_404(User, memberships__workspace=workspace, pk=user)
+def _member(workspace: Workspace, user: int) -> Membership | None:
+    return Membership.objects.select_related("user").filter(workspace=workspace, user=user).first()
+
+
+def _no_member(request: Asked, workspace: Workspace) -> HttpResponse:
+    """Somebody else was quicker, or it was never one; who it would be is not said."""
+    messages.error(request, f"This person is not a member of {workspace} any more.")
+    return redirect("workspaces:detail", pk=workspace.pk)
 
 
 @login_required

@@ -14,7 +14,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts import inviting
+from accounts import inviting, team_views
 from accounts.models import Invitation, Membership, Role, User, Workspace
 from compute.models import Volume
 from portal import logs
@@ -453,3 +453,38 @@ def test_a_key_that_was_used_before_there_was_a_choice_of_workspaces_is_still_go
     again = api("POST", "/reservations", body, **{"Idempotency-Key": "k"})
 
     assert (again.status_code, again.json()) == (201, first)
+
+
+# ---- somebody else was quicker ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("deed", "method"), [("remove", "get"), ("remove", "post"), ("role", "post")])
+def test_who_was_removed_meanwhile_is_told_of_in_a_sentence(
+    deed: str, method: str, crew: Workspace, people: dict[str, User], browser: Browser
+) -> None:
+    client, path = browser(people["owner"]), f"/workspaces/{crew.pk}/members/{people['member'].pk}/{deed}/"
+    Membership.objects.filter(user=people["member"], workspace=crew).delete()
+
+    answer = getattr(client, method)(path, {"role": "manager"}, follow=True)
+
+    assert answer.status_code == 200
+    assert "This person is not a member of Crew any more." in text(answer)
+    assert "ben" not in text(answer)
+
+
+def test_who_is_removed_in_this_instant_is_told_of_in_a_sentence(
+    crew: Workspace, people: dict[str, User], browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the first look at them and whatever comes next."""
+    look = team_views._member
+
+    def removed_then(*asked: Any) -> Any:
+        found = look(*asked)
+        Membership.objects.filter(user=people["member"], workspace=crew).delete()
+        return found
+
+    monkeypatch.setattr(team_views, "_member", removed_then)
+
+    answer = browser(people["owner"]).post(f"/workspaces/{crew.pk}/members/{people['member'].pk}/remove/", follow=True)
+
+    assert "ben is not a member of Crew any more." in text(answer)
