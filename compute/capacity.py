@@ -122,6 +122,13 @@ def peaks(request: Request, exclude: Collection[int] = ()) -> list[Candidate]:
         return [Candidate(*row) for row in cursor.fetchall()]
 
 
+def has_room(request: Request, copies: int = 1) -> bool:
+    """Whether so many of the request fit, on one node or on many."""
+    if copies == 1:
+        return quickest(request) is not None
+    return scheduler.have_room(request, peaks(request), copies)
+
+
 def quickest(request: Request, exclude: Collection[int] = ()) -> Candidate | None:
     """The best node for the request, None when none fits; what is short is not looked for.
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
+from itertools import accumulate
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,20 @@ def fits(request: Request, candidate: Candidate) -> bool:
         candidate.peak_ram_mib + request.ram_mib <= candidate.ram_mib
         and candidate.peak_cores + request.cores <= candidate.cores
     )
+
+
+def times(request: Request, candidate: Candidate) -> int:
+    """How many of the request fit on the node over the window, one beside the other."""
+    if not fits(request, candidate):
+        return 0
+    by_ram = (candidate.ram_mib - candidate.peak_ram_mib) // request.ram_mib
+    return min(by_ram, int((candidate.cores - candidate.peak_cores) / request.cores))
+
+
+def have_room(request: Request, candidates: Iterable[Candidate], copies: int = 1) -> bool:
+    """Whether so many of the request fit on these nodes together."""
+    so_far = accumulate(times(request, candidate) for candidate in candidates)
+    return any(many >= copies for many in so_far)
 
 
 def rank(candidate: Candidate) -> tuple[Fraction, Fraction, str]:

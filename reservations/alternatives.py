@@ -21,6 +21,7 @@ from reservations.pricing import Course, prices
 AHEAD = timedelta(hours=48)
 MOST_PRICES = 3  # changes of price that are looked at, each with a start at it and one that ends at it
 MOST_TRIES = 4
+HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,10 @@ class Asking:
 
 
 def earliest(asking: Asking) -> Offer | None:
-    """The earliest start from which one of it fits somewhere; None: never, as booked now."""
+    """The earliest start from which it fits; None: never, as booked now.
+
+    Of several copies a start from which all of them fit: of those that are looked at, a few hours of them.
+    """
     start: datetime | None = asking.request.start
     for _ in range(MOST_TRIES):
         start = slots.next_slot(asking.at(start)) if start else None
@@ -74,9 +78,10 @@ def earliest(asking: Asking) -> Offer | None:
             return None
         # An exact end is at a full step of the clock, and so its start.
         aligned = _next_step(start) if asking.booking.end else start
-        if aligned == start or capacity.quickest(asking.at(aligned)):
+        is_known = aligned == start and asking.copies == 1
+        if is_known or capacity.has_room(asking.at(aligned), asking.copies):
             return Offer("earliest", aligned, asking.end_of(aligned))
-        start = aligned
+        start = aligned if asking.copies == 1 else aligned + HOUR
     return None
 
 
@@ -87,19 +92,19 @@ def cheaper(asking: Asking, first: Offer | None) -> list[Offer]:
     is at the start or at the end of it.
     """
     until = asking.now + AHEAD + asking.length
-    last = max(until, first.start + asking.length) if first and first.start else until
     course = asking.course
-    if course is None or course.end < last:
-        course = prices().course(asking.workspace.pk, asking.now, last)
+    if course is None or course.end < until:
+        course = prices().course(asking.workspace.pk, asking.now, until)
     changes = [at.astimezone(UTC) for at in course.changes(until)[:MOST_PRICES]]
     starts = {*changes, *(change - asking.length for change in changes)}
     if asking.booking.end:
         starts = {_next_step(start) for start in starts}
-    tried = [first.start] if changes and first and first.start else []
+    soon = first.start if first and first.start and first.start <= asking.now + AHEAD else None
+    tried = [soon] if changes and soon else []
     tried += sorted(start for start in starts if asking.now < start <= asking.now + AHEAD)
     found = sorted((price, start) for start in tried if (price := _price(course, asking, start)) < asking.price)
     for price, start in found:
-        if start == (first.start if first else None) or capacity.quickest(asking.at(start)):
+        if start == soon or capacity.has_room(asking.at(start), asking.copies):
             return [
                 Offer(
                     "cheapest",
@@ -116,7 +121,7 @@ def smaller(asking: Asking, rows: Iterable[Candidate]) -> Offer | None:
     """The largest smaller size of the catalogue that fits at the time that was asked for; `rows` are its nodes."""
     rows = list(rows)
     for size in _smaller_sizes(asking.booking):
-        if any(scheduler.fits(asking.of(size), row) for row in rows):
+        if scheduler.have_room(asking.of(size), rows, asking.copies):
             return Offer("smaller", size=size)
     return None
 

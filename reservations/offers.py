@@ -8,7 +8,7 @@ from typing import Any
 from accounts.models import Workspace
 from compute import capacity, scheduler
 from compute.capacity import NoCapacity
-from compute.scheduler import Candidate, Request, Short
+from compute.scheduler import Request, Short
 from reservations import actions, alternatives, batches, pricing
 from reservations.actions import Booking, Need
 from reservations.alternatives import Offer
@@ -164,7 +164,7 @@ def _short(place: Need, asking: alternatives.Asking) -> tuple[Refusal | None, li
     rows = capacity.peaks(place.request)
     choice = scheduler.choose(place.request, rows)
     if not isinstance(choice, Short):
-        fitting = sum(_times(place.request, row) for row in rows)
+        fitting = sum(scheduler.times(place.request, row) for row in rows)
         if fitting >= asking.copies:
             return None, alternatives.cheaper(asking, None)
         sentence = f"No resources available: only {fitting} of the {asking.copies} copies fit at that time."
@@ -174,9 +174,3 @@ def _short(place: Need, asking: alternatives.Asking) -> tuple[Refusal | None, li
     if smaller := alternatives.smaller(asking, rows):
         offers.append(smaller)
     return Refusal(NO_CAPACITY, scheduler.SENTENCES[choice], earliest.start if earliest else None), offers
-
-
-def _times(request: Request, row: Candidate) -> int:
-    """How many of it the node takes over the window."""
-    by_ram = (row.ram_mib - row.peak_ram_mib) // request.ram_mib
-    return max(0, min(by_ram, int((row.cores - row.peak_cores) / request.cores)))

@@ -52,7 +52,7 @@ def cheaper_from(at: datetime, workspace: Any) -> None:
     Rate.objects.create(workspace=workspace, currency=settings.BERTH_CURRENCY, during=during, per_core_hour=low)
 
 
-def _questions(now: datetime) -> Iterator[tuple[str, str, dict[str, Any], str, float]]:
+def _questions(now: datetime) -> Iterator[tuple[str, str, dict[str, Any], str | tuple[str, ...], float]]:
     usual = {
         "service": "nginx",
         "size": "small",
@@ -66,11 +66,19 @@ def _questions(now: datetime) -> Iterator[tuple[str, str, dict[str, Any], str, f
     whole = usual | {"size": "custom", "cores": "128", "ram_mib": "524288"}
     quote = "/reservations/quote/"
     fits, full = "There is room at that time.", "No resources available"
+    earliest, smaller = "The earliest time it fits", "fits at that time"
+    instead = (full, earliest, "Cheapest within two days", smaller)
     yield "choosing: it fits now", quote, usual, fits, QUOTE_MS
     yield "choosing: it fits in three days", quote, usual | {"start": later}, fits, QUOTE_MS
     yield "choosing: ten copies fit now", quote, usual | {"copies": "10"}, fits, QUOTE_MS
-    yield "choosing: a little more than any node has free now, and what else there is", quote, hole, full, QUOTE_MS
-    yield "choosing: a whole node of the largest kind, and what else there is", quote, whole, full, QUOTE_MS
+    yield "choosing: a little more than any node has free now, and what else there is", quote, hole, instead, QUOTE_MS
+    yield (
+        "choosing: a whole node of the largest kind, and what else there is",
+        quote,
+        whole,
+        (full, earliest, smaller),
+        QUOTE_MS,
+    )
     yield "the week's picture", "/reservations/week/", usual, "week", WEEK_MS
     yield "the week's picture of a size that is tight", "/reservations/week/", hole, "week", WEEK_MS
 

@@ -33,13 +33,16 @@ def queries(call: Callable[[], Any]) -> int:
     return len(asked)
 
 
-def ask(client: Client, path: str, sent: dict[str, Any] | None = None, *, shows: str = "") -> Callable[[], bytes]:
-    """A call that gets the page, or posts what is `sent` to it, and finds `shows` in it."""
+def ask(
+    client: Client, path: str, sent: dict[str, Any] | None = None, *, shows: str | tuple[str, ...] = ""
+) -> Callable[[], bytes]:
+    """A call that gets the page, or posts what is `sent` to it, and finds all that it `shows` in it."""
+    wanted = (shows,) if isinstance(shows, str) else shows
 
     def call() -> bytes:
         answer = client.get(path) if sent is None else client.post(path, sent)
-        if answer.status_code != 200 or shows.encode() not in answer.content:
-            raise AssertionError(f"{path}: {answer.status_code}, without {shows!r}: {answer.content[:3000]!r}")
+        if answer.status_code != 200 or not all(text.encode() in answer.content for text in wanted):
+            raise AssertionError(f"{path}: {answer.status_code}, not all of {wanted}: {answer.content[:3000]!r}")
         return bytes(answer.content)
 
     return call

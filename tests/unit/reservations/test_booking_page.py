@@ -368,6 +368,33 @@ def test_the_cheapest_start_of_two_days_is_offered_when_prices_change(browser: C
     assert (offer.kind, offer.start, offer.price) == ("cheapest", change, Decimal("0.50"))
 
 
+def test_what_begins_after_two_days_is_not_the_cheapest_of_them(browser: Client) -> None:
+    begin, change = timezone.now() - timedelta(days=1), full_hour(20)
+    Rate.objects.all().delete()
+    Rate.objects.create(currency="USD", during=(begin, change), per_core_hour=Decimal(10))
+    Rate.objects.create(currency="USD", during=(change, None), per_core_hour=Decimal(1))
+    fill(60)
+
+    quote = asked(browser, FORM)
+
+    assert [offer.kind for offer in quote.offers] == ["earliest"]
+    assert quote.next_slot - timezone.now() > timedelta(hours=48)
+
+
+def test_the_earliest_start_of_copies_has_room_for_all_of_them(browser: Client) -> None:
+    fill(3)
+    soon = timezone.now() + timedelta(hours=3)
+    other = make_user("third")
+    make_reservation(other, now=soon, size=CustomSize(Decimal(1), 4032), length=timedelta(hours=2))
+    copies = FORM | {"copies": "2", "size": "custom", "cores": "0.25", "ram_mib": "3008"}
+
+    quote = asked(browser, copies)
+
+    [offer] = [offer for offer in quote.offers if offer.kind == "earliest"]
+    assert offer.start >= soon + timedelta(hours=2) - timedelta(minutes=2)
+    assert send(browser, copies | {"start": typed(offer.start)}).status_code == 302
+
+
 def test_without_another_price_nothing_is_cheaper(browser: Client) -> None:
     assert asked(browser, FORM).offers == []
 
