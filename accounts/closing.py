@@ -20,12 +20,11 @@ from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
 from allauth.usersessions.models import UserSession
 from django.conf import settings
-from django.core.mail import EmailMessage
 from django.db import transaction
 from django.db.models import Model, Q
 from django.template.loader import render_to_string
 
-from accounts import audit, teams
+from accounts import audit, farewell, teams
 from accounts.inviting import proven_addresses_of
 from accounts.models import (
     ApiToken,
@@ -117,7 +116,7 @@ def plan(*, user: User, now: datetime) -> Plan:
 def close_account(*, user: User, by: object, now: datetime) -> Plan:
     """Delete it; what became of everything. Raises CannotClose, and has changed nothing then.
 
-    One mail goes to the old address after the commit: with the mail server away it is lost, and the account is gone.
+    One mail goes to the old address. Until it is sent, and for three days at most, a row of its own has that address.
     """
     with transaction.atomic(durable=True):
         row = _lock(user)
@@ -132,7 +131,7 @@ def close_account(*, user: User, by: object, now: datetime) -> Plan:
         _leave(row, done, by, now)
         _forget_log_ins(row)
         _forget_person(row, now)
-        transaction.on_commit(lambda: _say_farewell(old_name, old_email, done), robust=True)
+        farewell.write(email=old_email, text=_farewell(old_name, done), now=now)
     logger.info("user %d: the account was deleted", row.pk)
     return done
 
@@ -240,12 +239,6 @@ def _free_name(user: User) -> str:
     return f"{name}-{token_hex(4)}" if taken else name
 
 
-def _say_farewell(name: str, email: str, done: Plan) -> None:
-    if not email:
-        return
+def _farewell(name: str, done: Plan) -> str:
     host = settings.BERTH_BASE_URL.partition("://")[2]
-    text = render_to_string("accounts/email/farewell.txt", {"name": name, "plan": done, "host": host})
-    try:
-        EmailMessage(f"{settings.ACCOUNT_EMAIL_SUBJECT_PREFIX}Your account is deleted", text, to=[email]).send()
-    except OSError as problem:  # smtplib's errors are OSErrors
-        logger.warning("the mail about a deleted account could not be sent (%s)", type(problem).__name__)
+    return render_to_string("accounts/email/farewell.txt", {"name": name, "plan": done, "host": host})

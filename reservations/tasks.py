@@ -8,7 +8,7 @@ from django.core.cache import cache
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from accounts import mailing, news
+from accounts import farewell, mailing, news
 from compute import clocks
 from compute.alone import one_at_a_time
 from compute.models import Node, StorageServer
@@ -153,6 +153,7 @@ def warn_of_ends() -> None:
 def mail_news() -> None:
     """Here and not with the accounts, which know nothing of `compute.alone`."""
     mailing.mail_due(timezone.now)
+    farewell.mail_due(timezone.now)
 
 
 @shared_task

@@ -65,3 +65,16 @@ class NotificationChoice(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user}: {self.kind}"
+
+
+class Farewell(models.Model):
+    """The last mail to who has deleted the account. It has nothing to do with the user's row, which has no address."""
+
+    email = models.EmailField()
+    text = models.TextField()
+    created_at = models.DateTimeField()
+    attempts = models.PositiveIntegerField(default=0)
+    mail_at = models.DateTimeField(help_text="not before then")
+
+    def __str__(self) -> str:
+        return f"farewell {self.pk}"

@@ -1,5 +1,6 @@
 """Deleting an account: what goes, what stays for the books, and when it is refused."""
 
+import smtplib
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,16 +14,18 @@ from allauth.socialaccount.models import SocialAccount
 from allauth.usersessions.models import UserSession
 from django.apps import apps
 from django.core import mail
+from django.core.mail import EmailMessage
 from django.core.management import CommandError, call_command
 from django.db import models
 from django.test import Client
 from django.utils import timezone
 
-from accounts import actions, audit, closing, mailing, notifying, teams
+from accounts import actions, audit, closing, farewell, mailing, notifying, teams
 from accounts.closing import CannotClose, close_account
 from accounts.models import (
     ApiToken,
     AuditEntry,
+    Farewell,
     Invitation,
     Membership,
     Notice,
@@ -282,14 +285,12 @@ def test_invitations_to_an_address_that_was_never_proven_are_not_touched(ada: Us
     assert Invitation.objects.get().email == "eve@example.org"
 
 
-def test_one_mail_says_goodbye_and_none_comes_after_it(
-    ada: User, machines: Machines, django_capture_on_commit_callbacks: Any
-) -> None:
+def test_one_mail_says_goodbye_and_none_comes_after_it(ada: User, machines: Machines) -> None:
     row = make_reservation(ada)
     machines.reconcile(row)
-    with django_capture_on_commit_callbacks(execute=True):
-        delete(ada)
+    delete(ada)
     machines.settle(row)
+    assert [farewell.mail_due(lambda: at(1)), farewell.mail_due(lambda: at(2))] == [1, 0]
     mailing.mail_due(lambda: at(1))
 
     assert [(message.to, message.subject) for message in mail.outbox if "deleted" in message.subject] == [
@@ -298,6 +299,36 @@ def test_one_mail_says_goodbye_and_none_comes_after_it(
     assert len(mail.outbox) == 1
     assert "1 reservation: " in mail.outbox[0].body
     assert not Notification.objects.exists()
+    assert not Farewell.objects.exists()  # nobody's address is kept any longer
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [ConnectionRefusedError("no server"), smtplib.SMTPRecipientsRefused({"ada@example.org": (450, b"later")})],
+    ids=["no server", "refused"],
+)
+def test_the_last_mail_is_tried_again_and_given_up_after_three_days(
+    problem: Exception, ada: User, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    delete(ada)
+    send = EmailMessage.send
+
+    def away(_: EmailMessage) -> int:
+        raise problem
+
+    monkeypatch.setattr(EmailMessage, "send", away)
+    assert farewell.mail_due(lambda: NOW) == 0
+    monkeypatch.setattr(EmailMessage, "send", send)
+    early = farewell.mail_due(lambda: NOW + timedelta(seconds=9))
+    again = farewell.mail_due(lambda: NOW + timedelta(seconds=11))
+
+    assert (early, again, len(mail.outbox)) == (0, 1, 1)
+    assert "could not be mailed" in caplog.text
+    assert "ada@example.org" not in caplog.text
+
+    farewell.write(email="ada@example.org", text="Farewell.", now=NOW)
+    assert farewell.mail_due(lambda: NOW + timedelta(days=3, seconds=1)) == 0
+    assert not Farewell.objects.exists()
 
 
 def test_the_doctor_finds_nothing_afterwards(ada: User, machines: Machines, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -453,7 +484,7 @@ def test_a_fault_in_the_midst_leaves_everything_as_it_was(ada: User, monkeypatch
     assert gone(ada).username == "ada"
     assert Reservation.objects.get().state == State.BOOKED
     assert ApiToken.objects.filter(user=ada).exists()
-    assert not mail.outbox
+    assert not Farewell.objects.exists()
 
 
 # ---- the page ---------------------------------------------------------------------------------------------
