@@ -381,7 +381,8 @@ def test_what_begins_after_two_days_is_not_the_cheapest_of_them(browser: Client)
     assert quote.next_slot - timezone.now() > timedelta(hours=48)
 
 
-def test_the_earliest_start_of_copies_has_room_for_all_of_them(browser: Client) -> None:
+def test_what_is_offered_for_copies_has_room_for_all_of_them(browser: Client) -> None:
+    make_size("tiny", cores=Decimal("0.25"), ram_mib=128)
     fill(3)
     soon = timezone.now() + timedelta(hours=3)
     other = make_user("third")
@@ -392,6 +393,7 @@ def test_the_earliest_start_of_copies_has_room_for_all_of_them(browser: Client) 
 
     [offer] = [offer for offer in quote.offers if offer.kind == "earliest"]
     assert offer.start >= soon + timedelta(hours=2) - timedelta(minutes=2)
+    assert "smaller" not in [offer.kind for offer in quote.offers]  # one tiny has room now, two have not
     assert send(browser, copies | {"start": typed(offer.start)}).status_code == 302
 
 
