@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -22,6 +22,7 @@ from reservations.hours import hours_of, length_of
 from reservations.models import Endpoint, IdempotencyKey, Reservation, Service, Size, StorageProfile, WorkspaceVolume
 from reservations.permissions import actionable, check_user_can_act, user_can_act
 from reservations.sizes import CustomSize
+from reservations.time_field import FIRST_YEAR, LAST_YEAR
 
 router = Router(tags=["reservations"])
 MOST_AT_ONCE = 500
@@ -308,6 +309,19 @@ class Filter(Schema):
     workspace: Number | None = Field(None, description="A number of /workspaces; left out, all of yours")
     since: AwareDatetime | None = Field(None, alias="from", description="What has some of its time at or after this")
     until: AwareDatetime | None = Field(None, description="What has some of its time before this")
+
+    def window(self) -> tuple[datetime | None, datetime | None]:
+        """From and until in UTC. PostgreSQL reads neither every zone nor every year that Python has."""
+        found = {"from": self.since, "until": self.until}
+        for name, at in found.items():
+            if at is not None and not FIRST_YEAR <= at.year <= LAST_YEAR:
+                raise InvalidBooking({name: f"The year must be between {FIRST_YEAR} and {LAST_YEAR}."})
+            found[name] = at and at.astimezone(UTC)
+        since, until = found.values()
+        if since and until and until <= since:
+            raise InvalidBooking({"until": "Until must be after from."})
+        return since, until
+
     limit: int = Field(100, ge=1, le=MOST_AT_ONCE)
     offset: int = Field(0, ge=0, le=1_000_000)
 
@@ -321,9 +335,7 @@ def read_all(request: HttpRequest, found: Query[Filter]) -> Any:
     rows = Reservation.objects.visible_to(_user(request)).for_pages().order_by("-created_at", "-pk")
     if found.workspace is not None:
         rows = rows.filter(workspace=get_object_or_404(Workspace.objects.of(_user(request)), pk=found.workspace))
-    if found.since and found.until and found.until <= found.since:
-        raise InvalidBooking({"until": "Until must be after from."})
-    rows = rows.overlapping(found.since, found.until)
+    rows = rows.overlapping(*found.window())
     if found.live is not None:
         rows = rows.live() if found.live else rows.past()
     page = list(rows[found.offset : found.offset + found.limit])

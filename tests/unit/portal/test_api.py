@@ -213,6 +213,8 @@ def test_the_list_is_narrowed_to_what_has_some_of_its_time_in_between(api: Call,
     turned = api("GET", f"/reservations?{urlencode({'from': row.end.isoformat(), 'until': row.start.isoformat()})}")
     assert (turned.status_code, turned.json()["errors"]) == (422, {"until": "Until must be after from."})
     assert api("GET", "/reservations?from=2026-05-04T10:00").status_code == 422  # of which zone?
+    assert api("GET", "/reservations?until=0001-01-01T10:00Z").json()["errors"].keys() == {"until"}
+    assert api("GET", "/reservations?from=2026-05-04T10:00-23:30").status_code == 200
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=501", "offset=-1", "live=perhaps", "limit=1e9"])
