@@ -103,7 +103,7 @@ def _rows(user: User, now: datetime) -> list[Reservation]:
     """The latest starts first, should there be too many: what is over is missed least."""
     rows = Reservation.objects.visible_to(user).filter(end__gt=now - PAST)
     numbers = rows.order_by("-start", "-pk").values_list("pk", flat=True)[:MOST]
-    found = Reservation.objects.filter(pk__in=list(numbers)).for_lists().defer("credentials", "terms")
+    found = Reservation.objects.filter(pk__in=list(numbers)).for_lists()
     told = found.annotate(events_count=Count("events"), changed_at=Max("events__at"))
     return list(told.order_by("start", "pk"))
 

@@ -89,22 +89,31 @@ class ReservationQuerySet(models.QuerySet["Reservation"]):
         return Backlog(found["count"], (now - oldest).total_seconds() if oldest else 0.0)
 
     def for_lists(self) -> "ReservationQuerySet":
-        """With what a line of a list or of a calendar shows, in two queries."""
-        return self.select_related("service", "workspace", "created_by").prefetch_related(
-            models.Prefetch("endpoints", Endpoint.objects.select_related("forward__gateway").order_by("pk")),
+        """With what a line of a list or of the feed shows and no more, in two queries: whatever else costs one each.
+
+        To make rows of all columns takes most of the time of a list: sealed credentials, terms, a service's guide.
+        """
+        endpoints = Endpoint.objects.select_related("forward__gateway").only("reservation", *_OF_ADDRESS)
+        return (
+            self.select_related("service", "workspace", "created_by")
+            .only(*_OF_LINE)
+            .prefetch_related(models.Prefetch("endpoints", endpoints.order_by("pk")))
         )
 
     def for_pages(self) -> "ReservationQuerySet":
         """With everything that a page of one shows, in a constant number of queries."""
-        return (
-            self.for_lists()
-            .select_related("kept_volume__volume")
-            .prefetch_related(
-                models.Prefetch(
-                    "containers", Container.objects.select_related("node", "volume").order_by("generation")
-                ),
-            )
+        return self.select_related("service", "workspace", "created_by", "kept_volume__volume").prefetch_related(
+            models.Prefetch("endpoints", Endpoint.objects.select_related("forward__gateway").order_by("pk")),
+            models.Prefetch("containers", Container.objects.select_related("node", "volume").order_by("generation")),
         )
+
+
+_OF_ADDRESS = ("forward__name", "forward__kind", "forward__public_port", "forward__gateway__public_address")
+_OF_LINE = (
+    *("name", "ram_mib", "cores", "start", "starts_when_taken", "end", "wish", "state", "reason", "deadline"),
+    *("progress", "running_since", "ended_at", "created_at", "key"),
+    *("service__name", "service__icon", "workspace__name", "workspace__personal_of", "created_by__username"),
+)
 
 
 class Reservation(models.Model):

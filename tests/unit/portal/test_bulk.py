@@ -13,9 +13,10 @@ from django.utils import timezone
 from accounts.models import Membership, Role, User, Workspace
 from reservations import actions
 from reservations.models import Reservation
+from reservations.states import FINAL, State
 from reservations.transitions import Stale
 from reservations.views import listing
-from tests.factories import make_reservation, make_service, workspace_of
+from tests.factories import make_reservation, make_service, make_team, workspace_of
 
 pytestmark = pytest.mark.django_db
 LIST, BULK = "/reservations/", "/reservations/bulk/"
@@ -335,6 +336,28 @@ def test_fifty_rows_ask_the_database_as_often_as_one(path: str, owner: User, bro
         client.get(path)
         with CaptureQueriesContext(connection) as asked:
             assert client.get(path).status_code == 200
+        counts.append(len(asked))
+
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("state", list(State))
+@pytest.mark.parametrize("reason", ["", "its node is silent"])
+def test_no_line_asks_the_database_whatever_its_state_shows(
+    state: State, reason: str, owner: User, other: User, browser: Any
+) -> None:
+    now = timezone.now()
+    team = make_team(owner=owner, member=other, name="Crew")
+    Workspace.objects.update(max_reservations=99, max_cores=99, max_ram_mib=99_999)
+    client, counts = browser(owner), []
+    for more in (1, 4):
+        for _ in range(more):
+            row = make_reservation(other, now=now, workspace=team)
+            values = {"state": state, "reason": reason, "deadline": now, "progress": 50}
+            Reservation.objects.filter(pk=row.pk).update(**values, ended_at=now if state in FINAL else None)
+        with CaptureQueriesContext(connection) as asked:
+            text = client.get(LIST, {"show": "past" if state in FINAL else "now"}).content.decode()
+        assert text.count("Crew ·") == Reservation.objects.count(), "each line is shown"
         counts.append(len(asked))
 
     assert counts[0] == counts[1]
