@@ -74,8 +74,8 @@ def test_one_deed_on_many_says_what_it_does_to_each_and_what_it_did(page: Page, 
 
     page.check("#pick-all")
     page.locator("[data-picked-deed][value=extend]").click()
-    page.select_option("#minutes", "120")
-    page.get_by_role("button", name="Look what fits").click()
+    page.select_option("#minutes", "120")  # looks what fits: what is done is what was chosen last
+    page.wait_for_url(re.compile(r"minutes=120"))
     expect(page.locator(".plan-text").first).to_contain_text("more and ends")
     page.get_by_role("button", name="Extend these 2").click()
     expect(page.locator("main")).to_contain_text("2 reservations were extended.")
