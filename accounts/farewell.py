@@ -13,7 +13,7 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import transaction
 
-from accounts.mailing import OF_THIS_MAIL, OURS_FOR, PAUSES
+from accounts.mailing import OF_THIS_MAIL, OURS_FOR, pause_after
 from accounts.models import Farewell
 from accounts.notifying import GOOD_FOR
 
@@ -66,7 +66,7 @@ def _take(now: datetime) -> Farewell | None:
 
 
 def _again(row: Farewell, now: datetime) -> None:
-    row.mail_at = now + PAUSES[min(row.attempts, len(PAUSES)) - 1]
+    row.mail_at = now + pause_after(row.attempts)
     row.save(update_fields=["mail_at"])
 
 

@@ -102,7 +102,12 @@ def _note(rows: list[Notification], problem: Exception, now: datetime) -> None:
     """When it is tried again."""
     text = " ".join(f"{type(problem).__name__}: {problem}".split())[:300]
     logger.warning("%d news for %s could not be mailed (%s)", len(rows), rows[0].user.username, text)
-    _mine(rows).update(mail_at=now + PAUSES[min(rows[0].mail_attempts, len(PAUSES)) - 1])
+    _mine(rows).update(mail_at=now + pause_after(rows[0].mail_attempts))
+
+
+def pause_after(attempts: int) -> timedelta:
+    """How long it is left alone after so many attempts, of which there was one at least."""
+    return PAUSES[min(attempts, len(PAUSES)) - 1]
 
 
 def _message(rows: list[Notification]) -> EmailMessage:

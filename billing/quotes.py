@@ -52,7 +52,6 @@ class Course:
 
     tariff: Tariff
     start: datetime
-    end: datetime
 
     def changes(self, until: datetime) -> list[datetime]:
         return [price.since for price in self.tariff.terms(self.start, until).prices[1:]]
@@ -66,7 +65,7 @@ class Course:
 
 def course(workspace_id: int, start: datetime, end: datetime) -> Course:
     """The workspace's prices over [start, end), read once."""
-    return Course(Tariff.read(workspace_id, start, end), start, end)
+    return Course(Tariff.read(workspace_id, start, end), start)
 
 
 def prolonged(

@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 from django.db import connection, models
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange  # type: ignore[import-untyped]
@@ -27,10 +26,6 @@ PLACING = 0x6265727468  # "berth": the key of the advisory lock
 BATCH = 16
 NEAREST = 64
 
-_IS_LENDING = """
-    node.state = %s AND node.health = %s AND node.disk_problem = '' AND node.id <> ALL(%s)
-    AND (node.ssh <> '' OR NOT %s)
-"""
 _HELD_AT = f"""
     SELECT id, name, node_ram, node_cores, held_ram, held_cores FROM (
         SELECT node.id, node.name, node.ram_mib AS node_ram, node.cores AS node_cores,
@@ -38,12 +33,12 @@ _HELD_AT = f"""
         FROM compute_node node
         LEFT JOIN LATERAL (
             SELECT ram_mib, cores FROM compute_loadstep
-            WHERE node_id = node.id AND at <= %s ORDER BY at DESC LIMIT 1
+            WHERE node_id = node.id AND at <= %(start)s ORDER BY at DESC LIMIT 1
         ) step ON true
-        WHERE {_IS_LENDING} AND node.ram_mib >= %s AND node.cores >= %s
+        WHERE {slots.IS_LENDING} AND {slots.IS_BIG_ENOUGH}
     ) lending
-    WHERE held_ram + %s <= node_ram AND held_cores + %s <= node_cores
-    ORDER BY held_ram::float8 / node_ram LIMIT %s
+    WHERE held_ram + %(ram_mib)s <= node_ram AND held_cores + %(cores)s <= node_cores
+    ORDER BY held_ram::float8 / node_ram LIMIT %(many)s
 """  # noqa: S608 - constants of this file
 # The step that holds at the window's first instant is the last one that is not after it; before the first step
 # nothing is held.
@@ -52,11 +47,11 @@ _PEAKS = f"""
     FROM compute_node node
     CROSS JOIN LATERAL (
         SELECT max(ram_mib) AS ram_mib, max(cores) AS cores FROM compute_loadstep
-        WHERE node_id = node.id AND at < %s AND at >= coalesce(
-            (SELECT at FROM compute_loadstep WHERE node_id = node.id AND at <= %s ORDER BY at DESC LIMIT 1),
+        WHERE node_id = node.id AND at < %(end)s AND at >= coalesce(
+            (SELECT at FROM compute_loadstep WHERE node_id = node.id AND at <= %(start)s ORDER BY at DESC LIMIT 1),
             '-infinity')
     ) peak
-    WHERE {_IS_LENDING}
+    WHERE {slots.IS_LENDING}
 """  # noqa: S608 - constants of this file
 
 
@@ -118,7 +113,7 @@ def choose(request: Request, exclude: Collection[int] = ()) -> Candidate | Short
 def peaks(request: Request, exclude: Collection[int] = ()) -> list[Candidate]:
     """Every lending node with its peak over the request's window."""
     with connection.cursor() as cursor:
-        cursor.execute(_PEAKS, [request.end, request.start, *_lending(request, exclude)])
+        cursor.execute(_PEAKS, slots.values_of(request, exclude) | {"start": request.start, "end": request.end})
         return [Candidate(*row) for row in cursor.fetchall()]
 
 
@@ -170,16 +165,10 @@ def _held_at(request: Request, exclude: Collection[int], many: int | None) -> li
 
     What is held then stands in place of a peak. `many`: at most so many (None: all).
     """
-    wanted = [request.ram_mib, request.cores]
-    values = [request.start, *_lending(request, exclude), *wanted, *wanted, many]
+    values = slots.values_of(request, exclude) | {"start": request.start, "many": many}
     with connection.cursor() as cursor:
         cursor.execute(_HELD_AT, values)
         return [Candidate(*row) for row in cursor.fetchall()]
-
-
-def _lending(request: Request, exclude: Collection[int]) -> list[Any]:
-    """The values of _IS_LENDING."""
-    return [Node.State.ACTIVE, Node.Health.OK, list(exclude), request.needs_host]
 
 
 def _with_peaks(bounds: Iterable[Candidate], request: Request) -> list[Candidate]:

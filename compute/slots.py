@@ -21,12 +21,17 @@ HOUR = timedelta(hours=1)
 # How far ahead is looked for a start, one after the other: mostly it is near, and what is far away is not read then.
 HORIZONS = (timedelta(hours=6), None)
 
-# Those that may be given something and are big enough, with what others may hold of them at most.
-_LENDING = """
-    SELECT id, ram_mib - %(ram_mib)s AS ram_mib, cores - %(cores)s AS cores FROM compute_node
-    WHERE state = %(active)s AND health = %(ok)s AND disk_problem = '' AND id <> ALL(%(exclude)s)
-          AND ram_mib >= %(ram_mib)s AND cores >= %(cores)s AND (ssh <> '' OR NOT %(needs_host)s)
+# Of compute_node, named node: those that may be given something. The values are those of `values_of`.
+IS_LENDING = """
+    node.state = %(active)s AND node.health = %(ok)s AND node.disk_problem = '' AND node.id <> ALL(%(exclude)s)
+    AND (node.ssh <> '' OR NOT %(needs_host)s)
 """
+IS_BIG_ENOUGH = "node.ram_mib >= %(ram_mib)s AND node.cores >= %(cores)s"
+# Both, with what others may hold of them at most.
+_LENDING = f"""
+    SELECT id, ram_mib - %(ram_mib)s AS ram_mib, cores - %(cores)s AS cores FROM compute_node node
+    WHERE {IS_LENDING} AND {IS_BIG_ENOUGH}
+"""  # noqa: S608 - constants of this file
 
 # A hop is a start to try, and the last step within its window that is too full: then nothing up to that step can be a
 # start either, and the next one is at the first step after it that is not. Each step is read about once.
@@ -112,7 +117,7 @@ def next_slot(request: Request, exclude: Collection[int] = ()) -> datetime | Non
 
     Rounded up to the full minute, since that is what a person can type.
     """
-    values = _of(request, exclude) | {"start": request.start, "length": request.end - request.start}
+    values = values_of(request, exclude) | {"start": request.start, "length": request.end - request.start}
     with connection.cursor() as cursor:
         for horizon in HORIZONS:
             until = "infinity" if horizon is None else request.start + horizon
@@ -124,7 +129,7 @@ def next_slot(request: Request, exclude: Collection[int] = ()) -> datetime | Non
 
 def week(request: Request, hours: int) -> Room:
     """Room for the request's RAM and cores in each of so many hours from its start on."""
-    values = _of(request, ()) | {"begin": request.start, "end": request.start + hours * HOUR, "hours": hours}
+    values = values_of(request, ()) | {"begin": request.start, "end": request.start + hours * HOUR, "hours": hours}
     with connection.cursor() as cursor:
         cursor.execute(_HOW_MANY, values)
         nodes: int = cursor.fetchone()[0]
@@ -134,7 +139,8 @@ def week(request: Request, hours: int) -> Room:
     return Room(nodes, [nodes - many for many in full])
 
 
-def _of(request: Request, exclude: Collection[int]) -> dict[str, Any]:
+def values_of(request: Request, exclude: Collection[int]) -> dict[str, Any]:
+    """The values of IS_LENDING and IS_BIG_ENOUGH."""
     return {
         "ram_mib": request.ram_mib,
         "cores": Decimal(request.cores),

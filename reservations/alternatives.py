@@ -16,12 +16,11 @@ from compute.scheduler import Candidate, Request
 from reservations import actions, quota
 from reservations.actions import Booking
 from reservations.models import Size, StorageProfile
-from reservations.pricing import Course, prices
+from reservations.pricing import Course
 
 AHEAD = timedelta(hours=48)
 MOST_PRICES = 3  # changes of price that are looked at, each with a start at it and one that ends at it
 MOST_TRIES = 4
-HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class Asking:
     price: Decimal
     now: datetime
     copies: int
-    course: Course | None = None  # the prices that were read already, from `now` on
+    course: Course  # the prices from `now` on, as far as `reach`
 
     @property
     def length(self) -> timedelta:
@@ -66,6 +65,11 @@ class Asking:
         return start + self.length if self.booking.end else None
 
 
+def reach(now: datetime, length: timedelta) -> datetime:
+    """The last instant of which a price is asked for what could be had instead of something so long."""
+    return now + AHEAD + _up_to_step(length)
+
+
 def earliest(asking: Asking) -> Offer | None:
     """The earliest start from which it fits; None: never, as booked now.
 
@@ -81,7 +85,7 @@ def earliest(asking: Asking) -> Offer | None:
         is_known = aligned == start and asking.copies == 1
         if is_known or capacity.has_room(asking.at(aligned), asking.copies):
             return Offer("earliest", aligned, asking.end_of(aligned))
-        start = aligned if asking.copies == 1 else aligned + HOUR
+        start = aligned if asking.copies == 1 else aligned + slots.HOUR
     return None
 
 
@@ -92,17 +96,14 @@ def cheaper(asking: Asking, first: Offer | None) -> list[Offer]:
     is at the start or at the end of it.
     """
     until = asking.now + AHEAD + asking.length
-    course = asking.course
-    if course is None or course.end < until:
-        course = prices().course(asking.workspace.pk, asking.now, until)
-    changes = [at.astimezone(UTC) for at in course.changes(until)[:MOST_PRICES]]
+    changes = [at.astimezone(UTC) for at in asking.course.changes(until)[:MOST_PRICES]]
     starts = {*changes, *(change - asking.length for change in changes)}
     if asking.booking.end:
         starts = {_next_step(start) for start in starts}
     soon = first.start if first and first.start and first.start <= asking.now + AHEAD else None
     tried = [soon] if changes and soon else []
     tried += sorted(start for start in starts if asking.now < start <= asking.now + AHEAD)
-    found = sorted((price, start) for start in tried if (price := _price(course, asking, start)) < asking.price)
+    found = sorted((price, start) for start in tried if (price := _price(asking, start)) < asking.price)
     for price, start in found:
         if start == soon or capacity.has_room(asking.at(start), asking.copies):
             return [
@@ -168,8 +169,8 @@ def fewer(copies: int) -> Offer:
     return Offer("fewer", copies=copies)
 
 
-def _price(course: Course, asking: Asking, start: datetime) -> Decimal:
-    return course.price(actions.wanted(asking.booking, asking.workspace, start, start + asking.length))
+def _price(asking: Asking, start: datetime) -> Decimal:
+    return asking.course.price(actions.wanted(asking.booking, asking.workspace, start, start + asking.length))
 
 
 def _step() -> timedelta:

@@ -17,7 +17,7 @@ class KeptVolume:
 
 def visible_to(user: User) -> list[KeptVolume]:
     rows = list(WorkspaceVolume.objects.present().visible_to(user).select_related("volume", "service"))
-    users = used_by(rows) if rows else {}
+    users = used_by(rows)
     return [KeptVolume(row, users.get(row.pk)) for row in rows]
 
 

@@ -85,8 +85,7 @@ def quote_booking(booking: Booking, workspace: Workspace, now: datetime, *, copi
     except actions.InvalidBooking as problem:
         return _wrong(booking, workspace, now, copies, problem.problems)
     asked = actions.wanted(booking, workspace, start, end)
-    # Read as far as alternatives may begin and end.
-    course = prices().course(workspace.pk, now, max(end, now + alternatives.AHEAD + 2 * (end - start)))
+    course = prices().course(workspace.pk, now, max(end, alternatives.reach(now, end - start)))
     found = course.quote(asked)
     price, per_hour, length = found.price * copies, found.per_hour * copies, end - start
     kept_gb = actions.size_gb(booking) if booking.storage.code == StorageProfile.Code.C3 else 0
@@ -123,7 +122,7 @@ def _fit(
     except actions.CannotAfford as no:
         return Refusal(no.code, str(no)), []
     except actions.OverQuota as no:
-        return _over_quota(no, booking, workspace, start, end, now, copies)
+        return _over_quota(no, booking, workspace, start, end, now, copies, course)
     except NoCapacity as no:
         return Refusal(NO_CAPACITY, str(no)), []
     except actions.VolumeTaken as no:
@@ -142,12 +141,14 @@ def _over_quota(
     end: datetime,
     now: datetime,
     copies: int,
+    course: pricing.Course,
 ) -> tuple[Refusal, list[Offer]]:
     if copies > 1:
         return Refusal(no.code, str(no)), []
     needs_host = actions.needs_host(booking.storage.code)
     request = Request(booking.size.ram_mib, booking.size.cores, start, end, needs_host)
-    offers = alternatives.within_quota(alternatives.Asking(booking, workspace, request, Decimal(0), now, copies))
+    asking = alternatives.Asking(booking, workspace, request, Decimal(0), now, copies, course)
+    offers = alternatives.within_quota(asking)
     next_slot = next((offer.start for offer in offers if offer.start), None)
     return Refusal(no.code, str(no), next_slot), offers
 

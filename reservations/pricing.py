@@ -69,10 +69,6 @@ class Prolonged(Protocol):
 class Course(Protocol):
     """The prices of a workspace over a time: answers for many starts from what was read once."""
 
-    @property
-    def end(self) -> datetime:
-        """The end of the time that was read."""
-
     def changes(self, until: datetime) -> list[datetime]:
         """The instants after its start and before `until` at which another price begins to hold, in order."""
 
